@@ -1,0 +1,132 @@
+#!/usr/bin/env bash
+# Install what Switchyard needs to build and test itself on Debian 12 or 13, or a relative of theirs.
+#
+#   cmake/install-deps.sh [--no-install] [--yes]
+#
+# Nothing is touched where nothing is missing. What is missing is printed before it is installed;
+# with --no-install the script stops there (exit status 1 if anything is missing).
+# A machine that already has Kokkos >= 4.6 (Kokkos_ROOT or a CMake prefix) keeps its own.
+set -euo pipefail
+
+install=1
+for argument in "$@"; do
+  case $argument in
+    --no-install) install=0 ;;
+    --yes) ;;
+    -h | --help) sed -n '2,8p' "$0" | cut -c3-; exit 0 ;;
+    *) echo "install-deps: unknown option '$argument' (see --help)" >&2; exit 2 ;;
+  esac
+done
+
+root=()
+[ "$(id -u)" = 0 ] || root=(sudo)
+
+have() { dpkg-query -W -f='${Status}' "$1" 2>/dev/null | grep -q 'ok installed'; }
+version_at_least() { # package, version
+  have "$1" && dpkg --compare-versions "$(dpkg-query -W -f='${Version}' "$1")" ge "$2"
+}
+command -v dpkg-query >/dev/null || {
+  echo "install-deps: this script knows Debian packages only. Elsewhere install Kokkos (4.6 or newer, below 6)," >&2
+  echo "  an MPI, Catch2 3, Google Benchmark, Random123, oneDNN, OpenBLAS and nlohmann-json, then run CMake." >&2
+  exit 2
+}
+
+# ---- what is missing ---------------------------------------------------------------------------
+missing=()
+need() { have "$1" || missing+=("$1"); }
+for package in g++ cmake ninja-build; do need "$package"; done
+command -v mpicxx >/dev/null || missing+=(libopenmpi-dev openmpi-bin)
+need librandom123-dev
+need nlohmann-json3-dev
+need libcli11-dev
+need libopenblas-openmp-dev
+version_at_least catch2 3 || missing+=(catch2)
+version_at_least libbenchmark-dev 1.8 || missing+=(libbenchmark-dev)
+version_at_least libdnnl-dev 3.4 || missing+=(libdnnl-dev)
+kokkos_found() {
+  [ -n "${Kokkos_ROOT:-}${Kokkos_DIR:-}" ] && return 0
+  version_at_least libkokkos-dev 4.6
+}
+kokkos_found || missing+=(libkokkos-dev)
+
+# The Debian package of Kokkos names two archives in its CMake files that it does not ship; both
+# parts are header-only, so an empty archive in their place is all that is missing.
+empty_archives() {
+  have libkokkos-dev || return 0
+  local libdir file
+  libdir=$(dirname "$(dpkg -L libkokkos-dev | grep -m1 'libkokkoscore\.\(a\|so\)$')")
+  for part in algorithms simd; do
+    file=$libdir/libkokkos$part.a
+    if grep -rqs "libkokkos$part\.a" "$libdir/cmake/Kokkos" && [ ! -e "$file" ]; then echo "$file"; fi
+  done
+}
+
+if [ ${#missing[@]} -eq 0 ] && [ -z "$(empty_archives)" ]; then
+  echo "install-deps: everything is there."
+  exit 0
+fi
+[ ${#missing[@]} -eq 0 ] || echo "install-deps: missing: ${missing[*]}"
+if [ $install -eq 0 ]; then
+  echo "install-deps: --no-install given, nothing changed."
+  exit 1
+fi
+
+# ---- where it comes from -----------------------------------------------------------------------
+# Kokkos is in Debian unstable only; Catch2 3, oneDNN 3 and benchmark 1.9 are in Debian 13. Further suites
+# are derived from this machine's own Debian source, at priorities that upgrade nothing else.
+release=$(. /etc/os-release && echo "${VERSION_ID:-}")
+sources=/etc/apt/sources.list.d
+uri=$(cat /etc/apt/sources.list $sources/*.sources $sources/*.list 2>/dev/null | awk '
+  /^URIs:/ { print $2 } /^deb / { for (i = 2; i <= NF; ++i) if ($i ~ /:\/\//) { print $i; break } }' |
+  grep -v -e security -e cloud -e node | grep -m1 '/debian/\?$' || true)
+[ -n "$uri" ] || { echo "install-deps: no Debian source found in /etc/apt; install by hand: ${missing[*]}" >&2; exit 2; }
+
+suites=()
+[ "$release" = 12 ] && suites+=(trixie)
+case " ${missing[*]} " in *" libkokkos-dev "*) suites+=(unstable) ;; esac
+if [ ${#suites[@]} -gt 0 ]; then
+  echo "install-deps: adding the suites '${suites[*]}' of $uri at low priority (switchyard.sources, preferences.d/switchyard)"
+  "${root[@]}" tee $sources/switchyard.sources >/dev/null <<SOURCES
+Types: deb
+URIs: $uri
+Suites: ${suites[*]}
+Components: main
+Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
+SOURCES
+  "${root[@]}" tee /etc/apt/preferences.d/switchyard >/dev/null <<PINS
+Package: *
+Pin: release n=sid
+Pin-Priority: 50
+
+Package: *
+Pin: release n=trixie
+Pin-Priority: $([ "$release" = 12 ] && echo 60 || echo 500)
+
+Package: libkokkos*
+Pin: release n=sid
+Pin-Priority: 600
+PINS
+fi
+
+# ---- install -----------------------------------------------------------------------------------
+export DEBIAN_FRONTEND=noninteractive
+# A mirror that lags behind serves an unstable release file older than its week of validity.
+"${root[@]}" apt-get update -qq -o Acquire::Check-Valid-Until=false
+here=() newer=()
+for package in ${missing[@]+"${missing[@]}"}; do
+  case $package in
+    catch2 | libbenchmark-dev | libdnnl-dev | libkokkos-dev | libopenblas-openmp-dev | nlohmann-json3-dev) newer+=("$package") ;;
+    *) here+=("$package") ;;
+  esac
+done
+[ ${#here[@]} -eq 0 ] || "${root[@]}" apt-get install -y -qq --no-install-recommends "${here[@]}"
+if [ ${#newer[@]} -gt 0 ]; then
+  target=()
+  [ "$release" = 12 ] && target=(-t trixie)
+  "${root[@]}" apt-get install -y -qq --no-install-recommends "${target[@]}" "${newer[@]}"
+fi
+for file in $(empty_archives); do
+  echo "install-deps: $file is named by Kokkos' CMake files but not shipped; making it, empty"
+  "${root[@]}" ar rc "$file"
+done
+echo "install-deps: done."
