@@ -1,0 +1,16 @@
+# Flags of our own tests, examples and benchmarks. Nothing of this reaches a user of the library.
+
+add_library(switchyard_own INTERFACE)
+target_link_libraries(switchyard_own INTERFACE switchyard::switchyard)
+target_compile_options(
+  switchyard_own
+  INTERFACE $<$<CXX_COMPILER_ID:GNU,Clang,AppleClang>:-Wall
+            -Wextra
+            -Wpedantic
+            -Wconversion
+            -Wshadow
+            -Werror>)
+if(SWITCHYARD_SANITIZE)
+  target_compile_options(switchyard_own INTERFACE -fsanitize=${SWITCHYARD_SANITIZE} -fno-omit-frame-pointer -g)
+  target_link_options(switchyard_own INTERFACE -fsanitize=${SWITCHYARD_SANITIZE})
+endif()

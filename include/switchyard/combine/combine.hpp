@@ -1,0 +1,43 @@
+// SPDX-FileCopyrightText: Switchyard contributors
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#pragma once
+
+#include <switchyard/combine/detail/combine_kernels.hpp>
+
+/// \file
+/// Combine, forward and backward:
+///
+///   y_t    = T(sum_j q_tj o[row(t, j)])          over the choices with a slot, in order of j; exactly 0 without any
+///   do_row = T(q_tj dy_t),   dq_tj = <dy_t, o[row(t, j)]>
+///
+/// o has been rounded to T before the gate. Every token has its own rows, so nothing is ever added atomically.
+
+namespace switchyard::combine {
+
+/// o [rows, M] and gates -> y [T, M]. Does not communicate, allocate or fence; deterministic.
+template <class Exec, class T, class Real, class Space>
+void forward(const Exec& exec, const router::problem& size, const router::settings& set,
+             const router::decision<Real, Space>& d, const dispatch::slot_map<Space>& map,
+             const Kokkos::View<const T**, Kokkos::LayoutRight, Space>& o,
+             const Kokkos::View<T**, Kokkos::LayoutRight, Space>& y) {
+  const std::int64_t chunks = detail::chunks(static_cast<std::int64_t>(y.extent(1)));
+  Kokkos::parallel_for(
+      "switchyard::combine::forward",
+      Kokkos::RangePolicy<Exec, Kokkos::IndexType<std::int64_t>>(exec, 0, size.groups * size.tokens * chunks),
+      detail::forward_kernel<T, Real, Space>{size, set, d, map, o, y, chunks});
+}
+
+/// dy [T, M], o [rows, M] -> do [rows, M] (the rows in use), dq [T, K]. As forward.
+template <class Exec, class T, class Real, class Space>
+void backward(const Exec& exec, const router::problem& size, const router::settings& set,
+              const router::decision<Real, Space>& d, const dispatch::slot_map<Space>& map,
+              const Kokkos::View<const T**, Kokkos::LayoutRight, Space>& dy,
+              const Kokkos::View<const T**, Kokkos::LayoutRight, Space>& o,
+              const Kokkos::View<T**, Kokkos::LayoutRight, Space>& d_o,
+              const Kokkos::View<Real**, Kokkos::LayoutRight, Space>& dq) {
+  Kokkos::parallel_for("switchyard::combine::backward",
+                       Kokkos::RangePolicy<Exec, Kokkos::IndexType<std::int64_t>>(exec, 0, size.groups * size.tokens),
+                       detail::backward_kernel<T, Real, Space>{size, set, d, map, dy, o, d_o, dq});
+}
+
+} // namespace switchyard::combine

@@ -1,0 +1,71 @@
+// SPDX-FileCopyrightText: Switchyard contributors
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#pragma once
+
+#include <switchyard/dispatch/assignment.hpp>
+
+namespace switchyard::dispatch::detail {
+
+/// filled [groups, E] -> [E, groups], the order in which blocks travel.
+template <class Space>
+struct transpose_kernel {
+  std::int64_t groups;
+  Kokkos::View<const std::int32_t**, Kokkos::LayoutRight, Space> filled;
+  Kokkos::View<std::int32_t*, Space> out;
+  KOKKOS_FUNCTION void operator()(std::int64_t i) const { out(i) = filled(i % groups, i / groups); }
+};
+
+/// Prefix sum of the arrived counts in the order (expert here, global group).
+template <class Space>
+struct arrived_offset_kernel {
+  using value_type = std::int64_t;
+  std::int64_t groups_total;
+  Kokkos::View<const std::int32_t*, Space> filled;
+  Kokkos::View<const std::int64_t*, Space> block, stride;
+  Kokkos::View<std::int64_t*, Space> group_offset, expert_offset;
+
+  KOKKOS_FUNCTION void operator()(std::int64_t i, std::int64_t& sum, bool final) const {
+    const std::int64_t expert = i / groups_total, group = i % groups_total;
+    sum += filled(block(group) + expert * stride(group));
+    if (!final) return;
+    group_offset(i + 1) = sum;
+    if (group + 1 == groups_total) expert_offset(expert + 1) = sum;
+  }
+};
+
+template <class Space>
+struct arrived_row_kernel {
+  std::int64_t groups_total, expert_begin, capacity;
+  Kokkos::View<const std::int32_t*, Space> filled;
+  Kokkos::View<const std::int64_t*, Space> block, stride, group_offset;
+  Kokkos::View<std::int64_t*, Space> place, slot;
+
+  KOKKOS_FUNCTION void operator()(std::int64_t i) const {
+    const std::int64_t expert = i / groups_total, group = i % groups_total;
+    const std::int64_t b = block(group) + expert * stride(group);
+    for (std::int64_t c = 0; c < filled(b); ++c) {
+      place(group_offset(i) + c) = b * capacity + c;
+      slot(group_offset(i) + c) = ((expert_begin + expert) * groups_total + group) * capacity + c;
+    }
+  }
+};
+
+template <class T, class Real, class Space>
+struct fill_kernel {
+  router::problem size;
+  router::settings set;
+  router::decision<Real, Space> d;
+  slot_map<Space> map;
+  Kokkos::View<const T**, Kokkos::LayoutRight, Space> x; // [T, M]
+  Kokkos::View<T**, Kokkos::LayoutRight, Space> blocks;  // [slots, M]
+
+  KOKKOS_FUNCTION void operator()(std::int64_t t) const {
+    for (int j = 0; j < set.choices; ++j) {
+      const std::int64_t row = map(d.choice(t, j), t / size.tokens, d.slot(t, j));
+      if (row < 0) continue;
+      for (std::size_t m = 0; m < x.extent(1); ++m) blocks(row, m) = x(t, m);
+    }
+  }
+};
+
+} // namespace switchyard::dispatch::detail

@@ -1,0 +1,98 @@
+// SPDX-FileCopyrightText: Switchyard contributors
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#pragma once
+
+#include <switchyard/layer/tape.hpp>
+
+namespace switchyard::detail {
+
+/// dx = T(sum_j dX[row(t, j)] + J ∘ (dh W_r^T)): the epilogue of the router's backward product.
+template <class T, class Real, class Space>
+struct dx_epilogue {
+  static constexpr bool paired = false;
+  router::problem size;
+  router::settings set;
+  router::decision<Real, Space> d;
+  dispatch::slot_map<Space> map;
+  router::input_noise noise;
+  Kokkos::View<const T**, Kokkos::LayoutRight, Space> rows; // [rows, M] dX
+  Kokkos::View<T**, Kokkos::LayoutRight, Space> dx;         // [T, M]
+
+  KOKKOS_FUNCTION void operator()(std::int64_t, std::int64_t t, std::int64_t column, int n, const Real* router) const {
+    using acc = accumulate_t<T>;
+    const auto width = static_cast<std::int64_t>(dx.extent(1));
+    acc sum[chunk];
+    for (int begin = 0; begin < n; begin += chunk) {
+      const int count = n - begin < chunk ? n - begin : chunk;
+      for (int i = 0; i < count; ++i) sum[i] = 0;
+      for (int j = 0; j < set.choices; ++j) {
+        const std::int64_t row = map(d.choice(t, j), t / size.tokens, d.slot(t, j));
+        if (row < 0) continue;
+        const T* from = &rows(row, column + begin);
+        for (int i = 0; i < count; ++i) sum[i] += static_cast<acc>(from[i]);
+      }
+      for (int i = 0; i < count; ++i) {
+        const std::int64_t m = column + begin + i;
+        const auto element = static_cast<std::uint64_t>((size.group_begin * size.tokens + t) * width + m);
+        const Real scale = noise.active() ? noise.template factor<Real>(element) : Real(1);
+        dx(t, m) = T(sum[i] + static_cast<acc>(scale * router[begin + i]));
+      }
+    }
+  }
+  static constexpr int chunk = 16;
+};
+
+template <class From, class To>
+struct convert_kernel {
+  From from;
+  To to;
+  KOKKOS_FUNCTION void operator()(std::int64_t i) const {
+    to.data()[i] = static_cast<typename To::value_type>(from.data()[i]);
+  }
+};
+
+/// to = from, element by element, between types.
+template <class Exec, class From, class To>
+void convert(const Exec& exec, const From& from, const To& to) {
+  Kokkos::parallel_for(
+      "switchyard::convert",
+      Kokkos::RangePolicy<Exec, Kokkos::IndexType<std::int64_t>>(exec, 0, static_cast<std::int64_t>(to.size())),
+      convert_kernel<From, To>{from, to});
+}
+
+/// Any view of a rank-2 or rank-3 LayoutRight tensor as [rows, last extent], sharing its memory.
+template <class View>
+auto as_rows(const View& v) {
+  using T = typename View::value_type;
+  const std::size_t columns = v.extent(View::rank - 1);
+  return Kokkos::View<T**, Kokkos::LayoutRight, typename View::memory_space, Kokkos::MemoryUnmanaged>(
+      v.data(), columns == 0 ? 0 : v.size() / columns, columns);
+}
+
+/// name: x, y, dx or dy; [groups, tokens, M], LayoutRight, of type T, in the space of the layer.
+template <class T, class Space, class View>
+void check_tokens(const char* name, const View& v, const router::problem& size, std::int64_t d_model) {
+  static_assert(lawful<std::is_same_v<typename View::array_layout, Kokkos::LayoutRight>,
+                       illegal::view_is_not_layout_right<View>>);
+  static_assert(std::is_same_v<typename View::non_const_value_type, T>,
+                "switchyard: tokens have the value type of the layer's precision; convert them before the call");
+  static_assert(Kokkos::SpaceAccessibility<Space, typename View::memory_space>::accessible,
+                "switchyard: tokens must live where the layer's execution space can reach them");
+  const auto check = [&](const char* what, int i, std::int64_t is, std::int64_t must) {
+    require(is == must, name, ".extent(", i, ") = ", is, ": ", what, " is ", must,
+            " here; make the view or the tape to fit");
+  };
+  check("number of groups", 0, static_cast<std::int64_t>(v.extent(0)), size.groups);
+  check("number of tokens per group", 1, static_cast<std::int64_t>(v.extent(1)), size.tokens);
+  check("d_model", 2, static_cast<std::int64_t>(v.extent(2)), d_model);
+}
+
+template <class A, class B>
+bool overlap(const A& a, const B& b) {
+  const auto* a0 = reinterpret_cast<const std::byte*>(a.data());
+  const auto* b0 = reinterpret_cast<const std::byte*>(b.data());
+  return a.size() > 0 && b.size() > 0 && a0 < b0 + b.size() * sizeof(typename B::value_type) &&
+         b0 < a0 + a.size() * sizeof(typename A::value_type);
+}
+
+} // namespace switchyard::detail

@@ -1,0 +1,286 @@
+// SPDX-FileCopyrightText: Switchyard contributors
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#pragma once
+
+#include <Kokkos_Profiling_ScopedRegion.hpp>
+#include <switchyard/layer/detail/reduced.hpp>
+#include <switchyard/layer/switch_layer.hpp>
+
+// The way of the data, one call after another. Definitions of switch_layer's members.
+
+namespace switchyard {
+
+template <class E, precision P, class M, class R, class G>
+auto switch_layer<E, P, M, R, G>::pack(const E& exec, const weights_type& w) const -> packed_type {
+  const std::int64_t here = experts_here().count, m = config_.d_model, f = config_.d_ff, e = config_.experts;
+  packed_type to;
+  to.router = router_engine::template allocate<E, real>(exec, 1, m, e);
+  to.router_transposed = router_engine::template allocate<E, real>(exec, 1, e, m);
+  to.ffn.wi = G::template allocate<E, value>(exec, here, m, f, config_.gated);
+  to.ffn.wo = G::template allocate<E, value>(exec, here, f, m);
+  to.ffn.wi_transposed = G::template allocate<E, value>(exec, here, config_.gated ? 2 * f : f, m);
+  to.ffn.wo_transposed = G::template allocate<E, value>(exec, here, m, f);
+  const auto bias = [](const auto& v) {
+    using view = typename experts::packed_ffn<G, E, value>::bias;
+    return v.data() == nullptr ? view() : view("switchyard::packed_bias", v.extent(0), v.extent(1));
+  };
+  to.ffn.bi = bias(w.bi);
+  to.ffn.bi_gate = bias(w.bi_gate);
+  to.ffn.bo = bias(w.bo);
+  pack(exec, w, to);
+  return to;
+}
+
+template <class E, precision P, class M, class R, class G>
+void switch_layer<E, P, M, R, G>::pack(const E& exec, const weights_type& w, const packed_type& to) const {
+  using gemm::orientation;
+  using stack = Kokkos::View<const weight***, Kokkos::LayoutRight, space>;
+  const Kokkos::View<const weight***, Kokkos::LayoutRight, space, Kokkos::MemoryUnmanaged> router(
+      w.router.data(), 1, w.router.extent(0), w.router.extent(1));
+  router_engine::template pack<E, real>(exec, to.router, router, orientation::forward);
+  router_engine::template pack<E, real>(exec, to.router_transposed, router, orientation::transposed);
+
+  const stack wi(w.wi), gate(w.wi_gate), wo(w.wo);
+  if (config_.gated) { // forward: column panels in pairs; backward: Wg^T above W1^T
+    G::template pack<E, value>(exec, to.ffn.wi, gate, orientation::forward, 0, 0);
+    G::template pack<E, value>(exec, to.ffn.wi, wi, orientation::forward, 0, 1);
+    G::template pack<E, value>(exec, to.ffn.wi_transposed, gate, orientation::transposed, 0);
+    G::template pack<E, value>(exec, to.ffn.wi_transposed, wi, orientation::transposed, config_.d_ff);
+  } else {
+    G::template pack<E, value>(exec, to.ffn.wi, wi, orientation::forward);
+    G::template pack<E, value>(exec, to.ffn.wi_transposed, wi, orientation::transposed);
+  }
+  G::template pack<E, value>(exec, to.ffn.wo, wo, orientation::forward);
+  G::template pack<E, value>(exec, to.ffn.wo_transposed, wo, orientation::transposed);
+  detail::convert(exec, w.bi, to.ffn.bi);
+  detail::convert(exec, w.bi_gate, to.ffn.bi_gate);
+  detail::convert(exec, w.bo, to.ffn.bo);
+}
+
+template <class E, precision P, class M, class R, class G>
+auto switch_layer<E, P, M, R, G>::make_tape(const E& exec, std::int64_t groups, std::int64_t tokens) const
+    -> tape_type {
+  detail::require(groups >= 0, "groups = ", groups, ": must be at least 0");
+  detail::require(tokens >= 0 && tokens < (std::int64_t{1} << 31), "tokens = ", tokens, ": must be in [0, 2^31)");
+  const part here = groups_here(groups);
+  const std::int64_t capacity = std::max(config_.capacity(tokens, true), config_.capacity(tokens, false));
+  const std::int64_t m = config_.d_model;
+  tape_type t;
+  t.size = {here.count, tokens, config_.experts, here.begin, groups};
+  t.choices = config_.choices();
+  t.decision = router::decision<real, space>(t.size, t.choices);
+  t.slots = router::slot_scratch<real, space>(t.size, config_.routing, config_.order);
+  t.statistics = router::statistics<real, space>(t.size);
+  t.all_tokens = typename tape_type::template vector<std::int64_t>("switchyard::all_tokens", 2);
+  Kokkos::deep_copy(exec, Kokkos::subview(t.all_tokens, 1), t.tokens());
+  const auto matrix = [&]<class T>(std::type_identity<T>, const char* what, std::int64_t rows, std::int64_t columns) {
+    return typename tape_type::template matrix<T>(
+        Kokkos::view_alloc(Kokkos::WithoutInitializing, std::string("switchyard::") + what),
+        static_cast<std::size_t>(rows), static_cast<std::size_t>(columns));
+  };
+  const std::type_identity<value> as_value;
+  const std::type_identity<real> as_real;
+  if (config_.jitter > 0 || config_.input_dropout > 0) t.scaled_input = matrix(as_real, "scaled_input", t.tokens(), m);
+  t.dq = matrix(as_real, "dq", t.tokens(), t.choices);
+  t.dh = matrix(as_real, "dh", t.tokens(), config_.experts);
+
+  const std::int64_t slots = std::min(t.tokens() * t.choices, config_.experts * here.count * capacity);
+  t.assignment = dispatch::assignment<space>(t.size, slots);
+  t.ffn = {config_.activation, config_.gated, 0, {}};
+  if constexpr (layout::experts_split) {
+    t.exchange = dispatch::exchange<value, space>(axis(), t.size, m, capacity);
+    t.hidden = experts::ffn_tape<value, space>(t.exchange.groups(capacity).max_rows, config_.d_ff, t.ffn);
+  } else {
+    t.hidden = experts::ffn_tape<value, space>(slots, config_.d_ff, t.ffn);
+    t.output = matrix(as_value, "output", slots, m);
+    t.row_gradient = matrix(as_value, "row_gradient", slots, m);
+    t.row_input_gradient = matrix(as_value, "row_input_gradient", slots, m);
+  }
+  if constexpr (layout::groups_split) {
+    t.group_sums = staged<typename tape_type::template matrix<real>>(t.statistics.sums);
+    for (int r = 0; r < axis().size(); ++r) t.group_counts.push_back(part_of(groups, axis().size(), r).count);
+    const std::size_t summed = detail::reduced_size(config_, !layout::experts_split);
+    using vector = typename tape_type::template vector<gradient>;
+    t.reduced = staged<vector>(vector("switchyard::reduced", summed));
+    t.reduce_scratch =
+        staged<vector>(vector("switchyard::reduce_scratch", summed + static_cast<std::size_t>(axis().size())));
+  }
+  t.summary = decltype(t.summary)("switchyard::summary", t.statistics.result.extent(0));
+  return t;
+}
+
+template <class E, precision P, class M, class R, class G>
+void switch_layer<E, P, M, R, G>::begin(tape_type& t, const forward_options<space>& o) const {
+  const bool training = o.training;
+  const auto draw = [&](stream what) { return generator(seed{config_.seed}, what, o.step, o.layer); };
+  t.set = {config_.routing,
+           config_.renormalize,
+           config_.second_expert,
+           config_.order,
+           config_.load_balance_form,
+           t.choices,
+           config_.capacity(t.size.tokens, training),
+           config_.threshold,
+           training ? config_.sample_temperature : 0.0,
+           config_.logit_softcap,
+           config_.routing == routing_policy::expert_choice ? 0.0 : config_.load_balance,
+           config_.router_z,
+           config_.importance,
+           config_.load,
+           draw(stream::gumbel),
+           draw(stream::second_expert)};
+  t.noise = {training ? config_.jitter : 0.0, training ? config_.input_dropout : 0.0, draw(stream::jitter),
+             draw(stream::input_dropout)};
+  t.ffn.dropout = training ? config_.expert_dropout : 0.0;
+  t.ffn.draw = draw(stream::expert_dropout);
+  t.pad.mask = o.mask;
+  if (o.mask.data() != nullptr)
+    detail::require(static_cast<std::int64_t>(o.mask.extent(0)) == t.size.groups &&
+                        static_cast<std::int64_t>(o.mask.extent(1)) == t.size.tokens,
+                    "mask [", o.mask.extent(0), ", ", o.mask.extent(1), "]: must be [", t.size.groups, ", ",
+                    t.size.tokens, "], one number per token here");
+}
+
+template <class E, precision P, class M, class R, class G>
+void switch_layer<E, P, M, R, G>::route(const E& exec, const packed_type& packed, tape_type& t) const {
+  Kokkos::Profiling::ScopedRegion region("switchyard::router");
+  using storage = typename P::router_storage;
+  const gemm::row_groups<space> all{t.all_tokens, t.tokens()};
+  if (t.noise.active()) {
+    router::scale_input(exec, t.size, t.noise, t.x, t.scaled_input);
+    router::logits<router_engine, storage>(exec, all, gemm::rows<real, space>(t.scaled_input), packed.router, t.set,
+                                           t.decision);
+  } else {
+    router::logits<router_engine, storage>(exec, all, gemm::rows<value, space>(t.x), packed.router, t.set, t.decision);
+  }
+  router::softmax<storage>(exec, t.decision);
+  if (t.set.routing != routing_policy::expert_choice) router::select(exec, t.size, t.set, t.pad, t.decision);
+  router::assign_slots(exec, t.size, t.set, t.pad, t.decision, t.slots);
+  router::gates<storage>(exec, t.set, t.decision);
+
+  router::sum_groups(exec, t.size, t.set, t.pad, t.decision, t.statistics);
+  if constexpr (layout::groups_split)
+    all_gather(exec, axis(), t.group_sums, t.group_counts, static_cast<std::int64_t>(t.statistics.sums.extent(1)));
+  router::losses(exec, t.size, t.set, t.statistics);
+}
+
+template <class E, precision P, class M, class R, class G>
+auto switch_layer<E, P, M, R, G>::rows(const tape_type& t) const -> experts::ffn_rows<space> {
+  if constexpr (layout::experts_split)
+    return {t.exchange.groups(t.set.capacity), t.exchange.place(), t.exchange.place(), t.exchange.slot()};
+  else
+    return {t.assignment.groups(), t.assignment.row_token, {}, t.assignment.row_slot};
+}
+
+template <class E, precision P, class M, class R, class G>
+template <class X, class Y>
+void switch_layer<E, P, M, R, G>::forward(const E& exec, const packed_type& packed, const X& x, const Y& y,
+                                          tape_type& t, const forward_options<space>& options) const {
+  Kokkos::Profiling::ScopedRegion region("switchyard::switch_layer::forward");
+  detail::check_tokens<value, space>("x", x, t.size, config_.d_model);
+  detail::check_tokens<value, space>("y", y, t.size, config_.d_model);
+  detail::require(!detail::overlap(x, y), "forward(x, y): the views overlap; y must be memory of its own");
+  begin(t, options);
+  t.x = detail::as_rows(x);
+  route(exec, packed, t);
+
+  const auto out = detail::as_rows(y);
+  if constexpr (layout::experts_split) {
+    dispatch::fill_blocks(exec, t.size, t.set, t.decision, t.map(), t.x, t.exchange.token_scratch());
+    t.exchange.list_rows(exec, t.decision.filled, t.set.capacity);
+    t.exchange.send_tokens(exec, t.set.capacity);
+    experts::forward<G, E, value, space>(exec, t.ffn, packed.ffn, rows(t), t.exchange.expert_input(), t.hidden,
+                                         t.exchange.expert_scratch());
+    t.exchange.return_outputs(exec, t.set.capacity);
+  } else {
+    dispatch::list_rows(exec, t.size, t.set, t.decision, t.assignment);
+    experts::forward<G, E, value, space>(exec, t.ffn, packed.ffn, rows(t), t.x, t.hidden, t.output);
+  }
+  combine::forward<E, value, real, space>(exec, t.size, t.set, t.decision, t.map(), t.combined_rows(), out);
+  t.forward_done = true;
+}
+
+template <class E, precision P, class M, class R, class G>
+template <class DY, class DX>
+void switch_layer<E, P, M, R, G>::backward(const E& exec, const packed_type& packed, const DY& dy, const DX& dx,
+                                           tape_type& t, const gradients_type& gradients,
+                                           const backward_options& options) const {
+  Kokkos::Profiling::ScopedRegion region("switchyard::switch_layer::backward");
+  detail::require(t.forward_done, "backward(tape): no forward has filled this tape; call forward with it first");
+  detail::check_tokens<value, space>("dy", dy, t.size, config_.d_model);
+  detail::check_tokens<value, space>("dx", dx, t.size, config_.d_model);
+  detail::require(!detail::overlap(dy, dx) && !detail::overlap(t.x, dx),
+                  "backward(dy, dx): dx overlaps dy or the x of the forward; it must be memory of its own");
+  t.forward_done = false;
+  const typename tape_type::template matrix<const value> g = detail::as_rows(dy);
+
+  // Sums over ranks are made of this pass alone, in a buffer of their own, before anything is accumulated.
+  const gradients_type local = partial(t, gradients);
+  const experts::ffn_gradients<gradient, space> ffn{local.wi, local.wi_gate, local.wo,
+                                                    local.bi, local.bi_gate, local.bo};
+  const bool add = options.accumulate && !(layout::groups_split && !layout::experts_split);
+  typename tape_type::template matrix<value> row_input_gradient;
+  if constexpr (layout::experts_split) {
+    combine::backward<E, value, real, space>(exec, t.size, t.set, t.decision, t.map(), g, t.combined_rows(),
+                                             t.exchange.token_scratch(), t.dq);
+    t.exchange.send_gradients(exec, t.set.capacity);
+    experts::backward<G, E, value, gradient, space>(exec, t.ffn, packed.ffn, rows(t), t.exchange.expert_input(),
+                                                    t.hidden, t.exchange.expert_gradient(), t.exchange.expert_scratch(),
+                                                    ffn, add);
+    t.exchange.return_gradients(exec, t.set.capacity);
+    row_input_gradient = t.exchange.token_scratch();
+  } else {
+    combine::backward<E, value, real, space>(exec, t.size, t.set, t.decision, t.map(), g, t.combined_rows(),
+                                             t.row_gradient, t.dq);
+    experts::backward<G, E, value, gradient, space>(exec, t.ffn, packed.ffn, rows(t), t.x, t.hidden, t.row_gradient,
+                                                    t.row_input_gradient, ffn, add);
+    row_input_gradient = t.row_input_gradient;
+  }
+
+  router::backward<E, real, space>(exec, t.size, t.set, t.pad, t.decision, t.statistics, options.loss_scale, t.dq,
+                                   t.dh);
+  const gemm::row_groups<space> all{t.all_tokens, t.tokens()};
+  gemm::grouped_product<router_engine>(exec, all, gemm::rows<real, space>(t.dh), packed.router_transposed,
+                                       detail::dx_epilogue<value, real, space>{t.size, t.set, t.decision, t.map(),
+                                                                               t.noise, row_input_gradient,
+                                                                               detail::as_rows(dx)});
+  router_gradient(exec, t, local, layout::groups_split ? false : options.accumulate);
+
+  if constexpr (layout::groups_split) {
+    all_reduce_sum(exec, axis(), t.reduced, t.reduce_scratch);
+    detail::unpack_reduced(exec, t.reduced.view(), gradients, !layout::experts_split, options.accumulate);
+  }
+}
+
+/// dW_r [M, E] = sum_t x~_t^T dh_t. Padding has dh = 0.
+template <class E, precision P, class M, class R, class G>
+void switch_layer<E, P, M, R, G>::router_gradient(const E& exec, tape_type& t, const gradients_type& gradients,
+                                                  bool accumulate) const {
+  const gemm::row_groups<space> all{t.all_tokens, t.tokens()};
+  const gemm::rows<real, space> dh(t.dh);
+  const Kokkos::View<gradient***, Kokkos::LayoutRight, space, Kokkos::MemoryUnmanaged> out(
+      gradients.router.data(), 1, gradients.router.extent(0), gradients.router.extent(1));
+  if (t.noise.active())
+    gemm::grouped_weight_gradient<router_engine>(exec, all, gemm::rows<real, space>(t.scaled_input), dh, out,
+                                                 accumulate);
+  else
+    gemm::grouped_weight_gradient<router_engine>(exec, all, gemm::rows<value, space>(t.x), dh, out, accumulate);
+}
+
+/// Where this rank's part of the gradients goes: the caller's views, or the buffer that is summed over the ranks for
+/// those parameters that are replicated over the axis that splits the groups.
+template <class E, precision P, class M, class R, class G>
+auto switch_layer<E, P, M, R, G>::partial(const tape_type& t, const gradients_type& gradients) const -> gradients_type {
+  if constexpr (!layout::groups_split) return gradients;
+  return detail::reduced_parameters(t.reduced.view(), gradients, !layout::experts_split);
+}
+
+template <class E, precision P, class M, class R, class G>
+router::summary switch_layer<E, P, M, R, G>::summary(const E& exec, const tape_type& t) const {
+  Kokkos::deep_copy(exec, t.summary, t.statistics.result);
+  exec.fence("switchyard: the summary is read on the host");
+  const auto& s = t.summary;
+  return {s(0), s(1), s(2), s(3), s(4), s(5), s(6), s(7), s(8)};
+}
+
+} // namespace switchyard

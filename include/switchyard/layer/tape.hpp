@@ -1,0 +1,84 @@
+// SPDX-FileCopyrightText: Switchyard contributors
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#pragma once
+
+#include <switchyard/combine/combine.hpp>
+#include <switchyard/dispatch/exchange.hpp>
+#include <switchyard/experts/ffn.hpp>
+#include <switchyard/layer/parameters.hpp>
+#include <switchyard/router/router.hpp>
+
+namespace switchyard {
+
+/// How one forward pass runs.
+template <class Space>
+struct forward_options {
+  bool training = true;   ///< jitter, dropout and sampling act; capacity_factor, not eval_capacity_factor
+  std::uint32_t step = 0; ///< keys the random draws, with layer
+  std::uint16_t layer = 0;
+  Kokkos::View<const float**, Kokkos::LayoutRight, Space>
+      mask{}; ///< [group, token] here; real iff > 0; empty: all real
+};
+
+struct backward_options {
+  bool accumulate = false; ///< gradients += instead of =
+  double loss_scale = 1;   ///< factor of the auxiliary losses in the gradient
+};
+
+/// All that a forward leaves for its backward, and all memory that either needs. Made by switch_layer::make_tape; one
+/// tape per pass in flight. It keeps shallow references to x and the mask: leave them alone until the backward is done.
+template <class Exec, precision P, bool Exchanged>
+struct switch_tape {
+  using space = typename Exec::memory_space;
+  using value = typename P::value_type;
+  using real = typename P::router_type;
+  using gradient = typename P::gradient_type;
+  template <class T>
+  using matrix = Kokkos::View<T**, Kokkos::LayoutRight, space>;
+  template <class T>
+  using vector = Kokkos::View<T*, space>;
+
+  router::problem size;
+  int choices = 1;
+
+  // of the pass in flight
+  router::settings set;
+  router::input_noise noise;
+  experts::ffn_settings ffn;
+  router::padding<space> pad;
+  matrix<const value> x; // [T, M]
+  bool forward_done = false;
+
+  router::decision<real, space> decision;
+  router::slot_scratch<real, space> slots;
+  router::statistics<real, space> statistics;
+  staged<matrix<real>> group_sums;        // statistics.sums as the ranks exchange it
+  std::vector<std::int64_t> group_counts; // groups of each rank
+  matrix<real> scaled_input;              // [T, M] x~, only where jitter or input dropout is configured
+  vector<std::int64_t> all_tokens;        // {0, T}: the router's one group of rows
+
+  dispatch::assignment<space> assignment;
+  dispatch::exchange<value, space> exchange; // where experts are split
+  experts::ffn_tape<value, space> hidden;
+  matrix<value> output;             // [rows, M] o, compact; with an exchange it lives there
+  matrix<value> row_gradient;       // [rows, M] do, then
+  matrix<value> row_input_gradient; // [rows, M] dX
+  matrix<real> dq, dh;              // [T, K], [T, E]
+
+  // sums over ranks, only where a parameter is replicated over the axis that splits the groups
+  staged<vector<gradient>> reduced, reduce_scratch;
+
+  Kokkos::View<double*, Kokkos::HostSpace> summary;
+
+  std::int64_t tokens() const { return size.groups * size.tokens; }
+
+  dispatch::slot_map<space> map() const { return {assignment.group_offset, size.groups, set.capacity, Exchanged}; }
+  matrix<value> combined_rows() const {
+    if constexpr (Exchanged)
+      return exchange.token_output();
+    else
+      return output;
+  }
+};
+
+} // namespace switchyard

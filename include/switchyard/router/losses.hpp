@@ -1,0 +1,92 @@
+// SPDX-FileCopyrightText: Switchyard contributors
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#pragma once
+
+#include <switchyard/router/detail/loss_kernels.hpp>
+
+/// \file
+/// Auxiliary losses and metrics. With n_g real tokens in group g, n of them in all, f_ge = #{choices e of group g} /
+/// n_g, P_ge = mean p_e over the real tokens of group g:
+///
+///   load balance  L = 1/G sum_g E sum_e f_ge P_ge                    (paper, equation 4; mean over groups)
+///   router z      L = 1/n sum_t (log sum_e exp h_te)^2               (ST-MoE, equation 5)
+///   importance    L = CV^2_e of sum_t p_te                           (Shazeer 2017; population variance / mean^2)
+///   load          L = CV^2_e of mean_t [1 - Phi((tau_t - h_te) E)]   (V-MoE; tau_t = the K-th largest logit of t)
+///
+/// f is a constant to the gradient. Sums are made per group in blocks of fixed size, then over the groups of all ranks
+/// in order: the same bytes for every number of threads and for every layout.
+
+namespace switchyard::router {
+
+/// Losses without their coefficients, and metrics, over all real tokens of all ranks.
+struct summary {
+  double load_balance = 0, router_z = 0, importance = 0, load = 0;
+  double tokens = 0;           ///< real tokens
+  double dropped_fraction = 0; ///< of the choices that asked for a slot; expert choice: of the tokens, taken by nobody
+  double entropy = 0;          ///< mean over tokens of -sum p log p, in nats
+  double confidence = 0;       ///< mean over tokens of max p
+  double nonfinite_tokens =
+      0; ///< tokens whose logits hold a NaN or an infinity: routed, deterministically, and counted
+};
+
+/// Sums over the tokens, one row per group: f, p, load, filled (E each), then the scalars of detail::column.
+template <std::floating_point Real, class Space>
+struct statistics {
+  static constexpr int scalars = detail::column::count;
+
+  Kokkos::View<Real**, Kokkos::LayoutRight, Space> partial; // [groups * blocks, 3E + scalars]
+  Kokkos::View<Real**, Kokkos::LayoutRight, Space> sums;    // [G of all ranks, 4E + scalars]
+  Kokkos::View<Real**, Kokkos::LayoutRight, Space> dp;      // [groups, E] d losses / d p, without d p / d h
+  Kokkos::View<Real*, Space> dm;                            // [E] d losses / d (load of e), per token
+  Kokkos::View<Real*, Space> balance;                       // [G]
+  Kokkos::View<Real*, Space> expert_sums;                   // [3E] importance, load, filled, over all groups
+  Kokkos::View<double*, Space> result;                      // [11] the summary's fields, 1 / tokens, mean importance
+
+  statistics() = default;
+  /// Allocates.
+  statistics(const problem& p)
+      : partial(make("partial", p.groups * blocks(p), 3 * p.experts + scalars)),
+        sums(make("sums", p.groups_total, 4 * p.experts + scalars)), dp(make("dp", p.groups, p.experts)),
+        dm("switchyard::router::dm", static_cast<std::size_t>(p.experts)),
+        balance("switchyard::router::balance", static_cast<std::size_t>(p.groups_total)),
+        expert_sums("switchyard::router::expert_sums", static_cast<std::size_t>(3 * p.experts)),
+        result("switchyard::router::summary", 11) {}
+
+  static std::int64_t blocks(const problem& p) { return (p.tokens + detail::loss_block - 1) / detail::loss_block; }
+
+ private:
+  static auto make(const char* what, std::int64_t rows, std::int64_t columns) {
+    return Kokkos::View<Real**, Kokkos::LayoutRight, Space>(
+        std::string("switchyard::router::") + what, static_cast<std::size_t>(rows), static_cast<std::size_t>(columns));
+  }
+};
+
+/// This rank's rows of statistics.sums. Does not communicate: the layer gathers the rows of the other ranks.
+template <class Exec, class Real, class Space>
+void sum_groups(const Exec& exec, const problem& size, const settings& set, const padding<Space>& pad,
+                const decision<Real, Space>& d, const statistics<Real, Space>& s) {
+  using policy = Kokkos::RangePolicy<Exec, Kokkos::IndexType<std::int64_t>>;
+  const std::int64_t blocks = statistics<Real, Space>::blocks(size);
+  Kokkos::parallel_for("switchyard::router::sum_blocks", policy(exec, 0, size.groups * blocks),
+                       detail::sum_block_kernel<Real, Space>{size, set, pad, d, s.partial, blocks});
+  const std::int64_t columns = static_cast<std::int64_t>(s.sums.extent(1));
+  Kokkos::parallel_for("switchyard::router::sum_groups", policy(exec, 0, size.groups * columns),
+                       detail::sum_group_kernel<Real, Space>{size, d.filled, s.partial, s.sums, blocks, columns});
+}
+
+/// All rows of statistics.sums -> summary, and what the backward needs (dp, dm). Every rank computes the same.
+template <class Exec, class Real, class Space>
+void losses(const Exec& exec, const problem& size, const settings& set, const statistics<Real, Space>& s) {
+  using policy = Kokkos::RangePolicy<Exec, Kokkos::IndexType<std::int64_t>>;
+  Kokkos::parallel_for("switchyard::router::sum_experts", policy(exec, 0, 3 * size.experts),
+                       detail::sum_expert_kernel<Real, Space>{size, s.sums, s.expert_sums});
+  Kokkos::parallel_for("switchyard::router::balance", policy(exec, 0, size.groups_total),
+                       detail::balance_kernel<Real, Space>{size, set, s.sums, s.balance});
+  Kokkos::parallel_for(
+      "switchyard::router::summary", policy(exec, 0, 1),
+      detail::summary_kernel<Real, Space>{size, set, s.sums, s.balance, s.expert_sums, s.dm, s.result});
+  Kokkos::parallel_for("switchyard::router::loss_gradient", policy(exec, 0, size.groups * size.experts),
+                       detail::loss_gradient_kernel<Real, Space>{size, set, s.sums, s.expert_sums, s.result, s.dp});
+}
+
+} // namespace switchyard::router

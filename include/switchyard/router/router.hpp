@@ -1,0 +1,53 @@
+// SPDX-FileCopyrightText: Switchyard contributors
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#pragma once
+
+#include <switchyard/gemm/grouped_product.hpp>
+#include <switchyard/router/detail/router_kernels.hpp>
+#include <switchyard/router/losses.hpp>
+#include <switchyard/router/slots.hpp>
+
+/// \file
+/// The router, forward and backward:
+///
+///   x~ = x ∘ J,   h = x~ W_r,   p = softmax(h),   choices, slots, gates, losses
+///   dh = softmax'(dp) + z-loss + load,   dW_r = x~^T dh,   dx += J ∘ (dh W_r^T)
+///
+/// J is jitter and input dropout: only the router sees it. Routing decisions, order and drops are constants to the
+/// gradient; it flows through the probabilities of the chosen experts.
+
+namespace switchyard::router {
+
+/// Router input scaled by J, materialized only where J is not 1.
+template <class Exec, class T, class Real, class Space>
+void scale_input(const Exec& exec, const problem& size, const input_noise& noise,
+                 const Kokkos::View<const T**, Kokkos::LayoutRight, Space>& x,
+                 const Kokkos::View<Real**, Kokkos::LayoutRight, Space>& scaled) {
+  Kokkos::parallel_for("switchyard::router::scale_input",
+                       Kokkos::RangePolicy<Exec, Kokkos::IndexType<std::int64_t>>(
+                           exec, 0, static_cast<std::int64_t>(x.extent(0) * x.extent(1))),
+                       detail::scale_input_kernel<T, Real, Space>{size, noise, x, scaled});
+}
+
+/// x~ [T, M] times packed W_r [M, E] -> logits, soft-capped, rounded to Storage.
+template <class Engine, class Storage, class Exec, class A, class Packed, class Real, class Space>
+void logits(const Exec& exec, const gemm::row_groups<Space>& all, const gemm::rows<A, Space>& x, const Packed& weight,
+            const settings& set, const decision<Real, Space>& d) {
+  gemm::grouped_product<Engine>(
+      exec, all, x, weight,
+      detail::logit_epilogue<Real, Storage, Space>{d.logits, static_cast<Real>(set.logit_softcap)});
+}
+
+/// dq [T, K] -> dh [T, E], the gradient of all that depends on the logits (before the softcap). Padding gets zeros.
+template <class Exec, class Real, class Space>
+void backward(const Exec& exec, const problem& size, const settings& set, const padding<Space>& pad,
+              const decision<Real, Space>& d, const statistics<Real, Space>& s, double loss_scale,
+              const Kokkos::View<const Real**, Kokkos::LayoutRight, Space>& dq,
+              const Kokkos::View<Real**, Kokkos::LayoutRight, Space>& dh) {
+  Kokkos::parallel_for("switchyard::router::backward",
+                       Kokkos::RangePolicy<Exec, Kokkos::IndexType<std::int64_t>>(exec, 0, d.lse.extent(0)),
+                       detail::backward_kernel<Real, Space>{size, set, pad, d, s.dp, s.dm, s.result,
+                                                            static_cast<Real>(loss_scale), dq, dh});
+}
+
+} // namespace switchyard::router

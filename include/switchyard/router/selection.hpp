@@ -1,0 +1,137 @@
+// SPDX-FileCopyrightText: Switchyard contributors
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#pragma once
+
+#include <switchyard/core/precision.hpp>
+#include <switchyard/router/decision.hpp>
+
+/// \file
+/// Softmax and selection:   p = softmax(h),   choices = the K experts of largest score, ties to the lowest index.
+/// The score is p, or h / temperature + Gumbel noise where experts are sampled; gates always come from p.
+
+namespace switchyard::router {
+
+namespace detail {
+
+/// Order of scores with NaN below everything, so that no NaN ever decides and an index is always an expert.
+template <class Real>
+KOKKOS_INLINE_FUNCTION bool better(Real score, Real than) {
+  return score > than || (Kokkos::isnan(than) && !Kokkos::isnan(score));
+}
+
+/// Index of the best of n scores, skipping the first `taken` of `chosen`.
+template <class Real, class Score>
+KOKKOS_INLINE_FUNCTION std::int32_t best_of(std::int64_t n, const Score& score, const std::int32_t* chosen, int taken) {
+  std::int32_t best = -1;
+  Real best_score = 0;
+  for (std::int32_t e = 0; e < n; ++e) {
+    const Real s = score(e);
+    if (best >= 0 && !better(s, best_score)) continue;
+    bool free = true;
+    for (int j = 0; j < taken; ++j) free = free && chosen[j] != e;
+    if (!free) continue;
+    best = e;
+    best_score = s;
+  }
+  return best;
+}
+
+template <class Real, class Storage, class Space>
+struct softmax_kernel {
+  Kokkos::View<const Real**, Kokkos::LayoutRight, Space> logits; // [T, E]
+  Kokkos::View<Real**, Kokkos::LayoutRight, Space> probs;        // [T, E]
+  Kokkos::View<Real*, Space> lse;                                // [T]
+
+  KOKKOS_FUNCTION void operator()(std::int64_t t) const {
+    const std::int64_t experts = static_cast<std::int64_t>(logits.extent(1));
+    const Real* h = &logits(t, 0);
+    Real* p = &probs(t, 0);
+    Real largest = h[0];
+    for (std::int64_t e = 1; e < experts; ++e) largest = h[e] > largest ? h[e] : largest;
+    Real sum = 0;
+    for (std::int64_t e = 0; e < experts; ++e) {
+      p[e] = Kokkos::exp(h[e] - largest);
+      sum += p[e];
+    }
+    for (std::int64_t e = 0; e < experts; ++e) p[e] = rounded<Storage>(p[e] / sum);
+    lse(t) = largest + Kokkos::log(sum);
+  }
+};
+
+template <class Real, class Space>
+struct select_kernel {
+  problem size;
+  settings set;
+  padding<Space> pad;
+  decision<Real, Space> d;
+
+  KOKKOS_FUNCTION void operator()(std::int64_t t) const {
+    std::int32_t* choice = &d.choice(t, 0);
+    std::int32_t* slot = &d.slot(t, 0);
+    for (int j = 0; j < set.choices; ++j) {
+      choice[j] = -1;
+      slot[j] = slot_none;
+    }
+    if (!pad.real(t / size.tokens, t % size.tokens)) return;
+    const std::uint64_t global = static_cast<std::uint64_t>(size.group_begin * size.tokens + t);
+
+    const Real* p = &d.probs(t, 0);
+    const Real* h = &d.logits(t, 0);
+    for (int j = 0; j < set.choices; ++j) {
+      if (set.sample_temperature > 0) {
+        const auto noisy = [&](std::int32_t e) {
+          const Real u = set.gumbel.template uniform<Real>(global * static_cast<std::uint64_t>(size.experts) +
+                                                           static_cast<std::uint64_t>(e));
+          return h[e] / static_cast<Real>(set.sample_temperature) - Kokkos::log(-Kokkos::log(u));
+        };
+        choice[j] = best_of<Real>(size.experts, noisy, choice, j);
+      } else {
+        choice[j] = best_of<Real>(
+            size.experts, [&](std::int32_t e) { return p[e]; }, choice, j);
+      }
+      slot[j] = slot_dropped; // wants one
+    }
+    if (set.routing == routing_policy::top_k) second_experts(global, p, choice, slot);
+  }
+
+  /// Mesh TensorFlow's policies, for every choice after the first.
+  KOKKOS_FUNCTION void second_experts(std::uint64_t token, const Real* p, const std::int32_t* choice,
+                                      std::int32_t* slot) const {
+    Real sum = 0;
+    for (int j = 0; j < set.choices; ++j) sum += p[choice[j]];
+    const Real threshold = static_cast<Real>(set.threshold);
+    for (int j = 1; j < set.choices; ++j) {
+      const Real share = p[choice[j]] / (sum + Real(1e-9));
+      bool keep = true;
+      if (set.second_expert == second_expert_policy::none) keep = false;
+      if (set.second_expert == second_expert_policy::threshold) keep = share > threshold;
+      if (set.second_expert == second_expert_policy::random) {
+        const Real u = set.second.template uniform<Real>(token * max_choices + static_cast<std::uint64_t>(j));
+        keep = u < share / (threshold > Real(1e-9) ? threshold : Real(1e-9));
+      }
+      if (!keep) slot[j] = slot_none;
+    }
+  }
+};
+
+} // namespace detail
+
+/// logits [T, E] -> probs [T, E], lse [T]. Softmax over experts with the largest logit subtracted; probabilities
+/// rounded to Storage. A logit that is NaN or +infinity makes its token's probabilities NaN and nothing else.
+template <class Storage, class Exec, class Real, class Space>
+void softmax(const Exec& exec, const decision<Real, Space>& d) {
+  Kokkos::parallel_for("switchyard::router::softmax",
+                       Kokkos::RangePolicy<Exec, Kokkos::IndexType<std::int64_t>>(exec, 0, d.lse.extent(0)),
+                       detail::softmax_kernel<Real, Storage, Space>{d.logits, d.probs, d.lse});
+}
+
+/// probs -> choice [T, K], and slot = slot_dropped where a choice asks for a slot, slot_none where not.
+template <class Exec, class Real, class Space>
+void select(const Exec& exec, const problem& size, const settings& set, const padding<Space>& pad,
+            const decision<Real, Space>& d) {
+  Kokkos::parallel_for("switchyard::router::select",
+                       Kokkos::RangePolicy<Exec, Kokkos::IndexType<std::int64_t>>(exec, 0, d.lse.extent(0)),
+                       detail::select_kernel<Real, Space>{size, set, pad, d});
+}
+
+} // namespace switchyard::router

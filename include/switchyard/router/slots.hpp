@@ -1,0 +1,72 @@
+// SPDX-FileCopyrightText: Switchyard contributors
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#pragma once
+
+#include <switchyard/router/detail/slot_kernels.hpp>
+
+/// \file
+/// Position in expert: which of an expert's C slots a choice gets, group by group.
+///
+///   stage j = 0 .. K-1:  pos(t) = kept(e) + #{tokens before t whose choice j is the same e},   kept iff pos < C
+///
+/// First choices before second choices, tokens in order (or falling priority), stable. Only kept choices count for
+/// later stages. No-token-left-behind runs the same stages over the tokens that have no slot yet. Expert choice sorts
+/// each expert's tokens by score and takes the first C.
+
+namespace switchyard::router {
+
+/// Buffers of assign_slots; allocates.
+template <std::floating_point Real, class Space>
+struct slot_scratch {
+  std::int64_t blocks = 0;
+  Kokkos::View<std::int32_t**, Kokkos::LayoutRight, Space> histogram; // [groups * blocks, E], token choice
+  detail::sorter<Real, Space> sort;                                   // batch priority or expert choice
+
+  slot_scratch() = default;
+  slot_scratch(const problem& p, routing_policy routing, slot_order order) {
+    if (routing == routing_policy::expert_choice) {
+      sort = detail::sorter<Real, Space>(p.groups * p.experts, p.tokens);
+      return;
+    }
+    blocks = (p.tokens + detail::slot_block - 1) / detail::slot_block;
+    histogram = decltype(histogram)(Kokkos::view_alloc(Kokkos::WithoutInitializing, "switchyard::router::histogram"),
+                                    static_cast<std::size_t>(p.groups * blocks), static_cast<std::size_t>(p.experts));
+    if (order == slot_order::batch_prioritized) sort = detail::sorter<Real, Space>(p.groups, p.tokens);
+  }
+};
+
+/// choice [T, K] -> slot [T, K], filled [groups, E]. Deterministic, no atomics, does not communicate or allocate.
+template <class Exec, class Real, class Space>
+void assign_slots(const Exec& exec, const problem& size, const settings& set, const padding<Space>& pad,
+                  const decision<Real, Space>& d, const slot_scratch<Real, Space>& scratch) {
+  using policy = Kokkos::RangePolicy<Exec, Kokkos::IndexType<std::int64_t>>;
+  if (set.routing == routing_policy::expert_choice) {
+    Kokkos::parallel_for(
+        "switchyard::router::expert_keys", policy(exec, 0, scratch.sort.segments * size.tokens),
+        detail::expert_key_kernel<Real, Space>{size, pad, d.probs, scratch.sort.keys[0], scratch.sort.order[0]});
+    detail::sort(exec, scratch.sort);
+    Kokkos::parallel_for("switchyard::router::take_tokens", policy(exec, 0, size.groups * size.experts),
+                         detail::take_tokens_kernel<Real, Space>{size, set, pad, d, scratch.sort.order[0]});
+    return;
+  }
+  Kokkos::View<const std::int32_t*, Space> order; // empty: token order
+  if (set.order == slot_order::batch_prioritized) {
+    Kokkos::parallel_for(
+        "switchyard::router::priority_keys", policy(exec, 0, size.groups * size.tokens),
+        detail::priority_key_kernel<Real, Space>{size, pad, d.probs, scratch.sort.keys[0], scratch.sort.order[0]});
+    detail::sort(exec, scratch.sort);
+    order = scratch.sort.order[0];
+  }
+  Kokkos::deep_copy(exec, d.filled, 0);
+  for (int j = 0; j < set.choices; ++j) {
+    const detail::stage<Real, Space> stage{size, set, j, scratch.blocks, order, d, scratch.histogram};
+    Kokkos::parallel_for("switchyard::router::count_choices", policy(exec, 0, size.groups * scratch.blocks),
+                         detail::count_kernel<Real, Space>{stage});
+    Kokkos::parallel_for("switchyard::router::scan_choices", policy(exec, 0, size.groups * size.experts),
+                         detail::scan_kernel<Real, Space>{stage});
+    Kokkos::parallel_for("switchyard::router::assign_slots", policy(exec, 0, size.groups * scratch.blocks),
+                         detail::assign_kernel<Real, Space>{stage});
+  }
+}
+
+} // namespace switchyard::router

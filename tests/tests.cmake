@@ -1,0 +1,45 @@
+# How tests are made.
+
+# The execution spaces of this Kokkos.
+set(switchyard_spaces "")
+foreach(space Serial OpenMP Threads Cuda)
+  string(TOUPPER ${space} upper)
+  if(${upper} IN_LIST Kokkos_DEVICES)
+    list(APPEND switchyard_spaces ${space})
+  endif()
+endforeach()
+set(test_environment OMP_PROC_BIND=false)
+
+# Open MPI refuses more ranks than cores unless told.
+set(mpi_flags "")
+if(SWITCHYARD_HAS_MPI)
+  execute_process(COMMAND ${MPIEXEC_EXECUTABLE} --version OUTPUT_VARIABLE mpi_version ERROR_QUIET)
+  if(mpi_version MATCHES "Open MPI|OpenRTE")
+    set(mpi_flags --oversubscribe)
+  endif()
+endif()
+
+# switchyard_test(<name> SOURCES <file>... [LABELS <label>...]): one executable, one ctest entry per test case.
+function(switchyard_test name)
+  cmake_parse_arguments(arg "" "" "SOURCES;LABELS" ${ARGN})
+  add_executable(test_${name} ${arg_SOURCES})
+  target_link_libraries(test_${name} PRIVATE switchyard_harness switchyard_test_main)
+  catch_discover_tests(test_${name} TEST_PREFIX "${name}: " DISCOVERY_MODE PRE_TEST
+                       PROPERTIES LABELS "${arg_LABELS}" ENVIRONMENT "${test_environment}" TIMEOUT 300)
+endfunction()
+
+# switchyard_mpi_test(<name> RANKS <n>... SOURCES <file>...): one executable, one ctest entry per number of ranks.
+function(switchyard_mpi_test name)
+  cmake_parse_arguments(arg "" "" "RANKS;SOURCES" ${ARGN})
+  add_executable(test_mpi_${name} ${arg_SOURCES} support/main_mpi.cpp)
+  target_link_libraries(test_mpi_${name} PRIVATE switchyard_own Catch2::Catch2)
+  target_precompile_headers(test_mpi_${name} PRIVATE <Kokkos_Core.hpp> <catch2/catch_test_macros.hpp>)
+  foreach(ranks ${arg_RANKS})
+    add_test(NAME "mpi ${name}: ${ranks} ranks"
+             COMMAND ${MPIEXEC_EXECUTABLE} ${mpi_flags} ${MPIEXEC_NUMPROC_FLAG} ${ranks} $<TARGET_FILE:test_mpi_${name}>)
+    set_tests_properties(
+      "mpi ${name}: ${ranks} ranks"
+      PROPERTIES LABELS mpi TIMEOUT 60 PROCESSORS 2
+                 ENVIRONMENT "OMP_PROC_BIND=false;OMP_NUM_THREADS=1;OMPI_ALLOW_RUN_AS_ROOT=1;OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1;ASAN_OPTIONS=detect_leaks=0")
+  endforeach()
+endfunction()
