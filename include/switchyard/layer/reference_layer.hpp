@@ -94,10 +94,8 @@ inline void losses(const switch_config& c, const reference_shape& n, const refer
     for (std::size_t t = g * n.S; t < (g + 1) * n.S; ++t) {
       if (!in.real(t)) continue;
       for (std::size_t e = 0; e < n.E; ++e) P[e] += out.probs[t * n.E + e] / tokens;
-      if (c.load_balance_form == balance_form::first_choice)
-        out.fraction[g * n.E + largest(row_of(out.probs, t, n.E), 1)[0]] += 1 / tokens;
-      else
-        for (std::size_t j = 0; j < n.K; ++j) out.fraction[g * n.E + out.chosen[t * n.K + j]] += 1 / tokens;
+      const std::size_t counted = c.load_balance_form == balance_form::first_choice ? 1 : n.K;
+      for (std::size_t j = 0; j < counted; ++j) out.fraction[g * n.E + out.chosen[t * n.K + j]] += 1 / tokens;
     }
     out.load_balance_loss += load_balance_of(row_of(out.fraction, g, n.E), P) / static_cast<double>(n.G);
   }
