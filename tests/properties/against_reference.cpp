@@ -1,0 +1,160 @@
+// SPDX-FileCopyrightText: Switchyard contributors
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "harness.hpp"
+#include "policies.hpp"
+#include <algorithm>
+#include <catch2/catch_test_macros.hpp>
+#include <cmath>
+#include <map>
+
+// The layer equals the reference: every policy, odd and empty sizes, every precision.
+
+namespace sy = switchyard;
+using namespace switchyard_test;
+
+namespace {
+
+/// Every slot in use, as (group, expert, slot) -> token, with its gate: one form for all routings.
+using slot_table = std::map<std::array<std::int64_t, 3>, std::pair<std::int64_t, double>>;
+
+slot_table slots_of(const job& j, const outcome& o) {
+  slot_table table;
+  const std::int64_t k = j.config.choices();
+  for (std::int64_t i = 0; i < static_cast<std::int64_t>(o.slot.size()); ++i) {
+    const auto at = static_cast<std::size_t>(i);
+    if (o.slot[at] >= 0) table[{i / k / j.tokens, o.choice[at], o.slot[at]}] = {i / k, o.gate[at]};
+  }
+  return table;
+}
+slot_table slots_of(const job& j, const sy::reference_output& o) {
+  slot_table table;
+  for (const auto& a : o.assignments)
+    table[{static_cast<std::int64_t>(a.t) / j.tokens, static_cast<std::int64_t>(a.e), static_cast<std::int64_t>(a.c)}] =
+        {static_cast<std::int64_t>(a.t), o.gate[a.at]};
+  return table;
+}
+
+bool same_routing(const slot_table& a, const slot_table& b) {
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](const auto& x, const auto& y) {
+    return x.first == y.first && x.second.first == y.second.first;
+  });
+}
+
+double largest(const std::vector<double>& v) {
+  double m = 0;
+  for (const double x : v) m = std::max(m, std::abs(x));
+  return m;
+}
+
+/// The worst error of each result, in units of eps * (|reference| + its largest element).
+struct errors {
+  double y = 0, dx = 0, router = 0, experts = 0, losses = 0;
+  double worst() const { return std::max({y, dx, router, experts, losses}); }
+};
+
+errors compare(const job& j, const outcome& o, const sy::reference_input& in, const sy::reference_output& r, double eps,
+               double router_eps) {
+  errors e;
+  const auto ratio = [](const std::vector<double>& a, const std::vector<double>& b, double unit) {
+    return error_ratio(a, b, unit, largest(b) + 1e-30);
+  };
+  e.y = ratio(o.y, r.y, eps);
+  e.losses = std::max({ratio({o.load_balance, o.router_z}, {r.load_balance_loss, r.router_z_loss}, router_eps),
+                       ratio({o.importance}, {r.importance_loss}, router_eps * 10),
+                       ratio({o.entropy, o.confidence}, {r.router_entropy, r.router_confidence}, router_eps)});
+  if (j.config.load > 0) e.losses = std::max(e.losses, ratio({o.load}, {r.load_loss}, router_eps * 10));
+  const auto g = sy::reference_backward(j.config, o.weights, in, r, o.dy);
+  e.dx = ratio(o.dx, g.dx, eps);
+  e.router = ratio(o.gradient.router, g.weights.router, eps);
+  for (const auto member : {&sy::reference_weights::wi, &sy::reference_weights::wi_gate, &sy::reference_weights::wo,
+                            &sy::reference_weights::bi, &sy::reference_weights::bi_gate, &sy::reference_weights::bo})
+    e.experts = std::max(e.experts, ratio(o.gradient.*member, g.weights.*member, eps));
+  return e;
+}
+
+job masked_job(const named_config& n, std::int64_t groups, std::int64_t tokens, std::uint64_t seed) {
+  job j = random_job(n.config, groups, tokens, seed);
+  j.training = n.training;
+  j.step = 3;
+  if (n.masked)
+    for (std::int64_t t = 0; t < groups * tokens; ++t) j.mask.push_back((t * 7 + 1) % 3 == 0 ? 0.0 : 1.0);
+  return j;
+}
+
+} // namespace
+
+TEST_CASE("in double the layer is the reference, for every policy and every size", "[reference]") {
+  for (const subject& s : subjects_of("uniform<double>"))
+    for (const named_config& n : every_policy())
+      for (const std::int64_t tokens : {0, 1, 2, 3, 5, 9, 17, 64, 65, 127, 129}) {
+        INFO(s.space << ", " << n.name << ", " << tokens << " tokens");
+        const job j = masked_job(n, 2, tokens, static_cast<std::uint64_t>(100 + tokens));
+        const outcome o = s.run(j);
+        const auto in = reference_input_of(j, o);
+        const auto r = sy::reference_forward(j.config, o.weights, in);
+        REQUIRE(same_routing(slots_of(j, o), slots_of(j, r)));
+        CHECK(std::abs(o.dropped_fraction - r.dropped_fraction) < 1e-12);
+        CHECK(o.guards_intact);
+        CHECK(o.late_allocations == 0);
+        const errors e = compare(j, o, in, r, 0x1p-53, 0x1p-53);
+        INFO("y " << e.y << ", dx " << e.dx << ", router " << e.router << ", experts " << e.experts << ", losses "
+                  << e.losses);
+        CHECK(e.worst() < 100); // 1.1e-14
+      }
+}
+
+TEST_CASE("groups without tokens and groups of no kind", "[reference]") {
+  for (const subject& s : subjects())
+    for (const named_config& n : every_policy()) {
+      INFO(s.space << ", " << s.precision << ", " << n.name);
+      const outcome none = s.run(masked_job(n, 0, 5, 1));
+      CHECK(none.tokens == 0);
+      CHECK(none.load_balance == 0);
+      CHECK(largest(none.gradient.router) == 0);
+      CHECK(largest(none.gradient.wi) == 0);
+      job padding = masked_job(n, 2, 5, 1);
+      padding.mask.assign(10, 0.0);
+      const outcome all = s.run(padding);
+      for (const auto* zero : {&all.y, &all.dx, &all.gradient.router, &all.gradient.wi, &all.gradient.wo})
+        CHECK(
+            (largest(*zero) == 0 && std::none_of(zero->begin(), zero->end(), [](double v) { return std::isnan(v); })));
+      CHECK((all.load_balance == 0 && all.router_z == 0 && all.importance == 0 && all.load == 0));
+    }
+}
+
+TEST_CASE("in every precision the error stays below 16 units", "[reference]") {
+  for (const subject& s : subjects()) {
+    if (s.precision == "uniform<double>") continue;
+    int compared = 0;
+    errors worst;
+    for (const named_config& n : every_policy())
+      for (const std::int64_t tokens : {1, 9, 33}) {
+        // A routing decision closer than the router's rounding may fall either way: then another draw is compared.
+        bool same = false;
+        for (std::uint64_t seed = 1; seed <= 40 && !same; ++seed) {
+          const job j = masked_job(n, 2, tokens, seed);
+          const outcome o = s.run(j);
+          const auto in = reference_input_of(j, o);
+          const auto r = sy::reference_forward(j.config, o.weights, in);
+          same = same_routing(slots_of(j, o), slots_of(j, r));
+          if (!same) continue;
+          ++compared;
+          const errors e = compare(j, o, in, r, s.unit_roundoff, std::max(s.router_roundoff, 0x1p-24));
+          INFO(s.space << ", " << s.precision << ", " << n.name << ", " << tokens << " tokens, seed " << seed);
+          INFO("y " << e.y << ", dx " << e.dx << ", router " << e.router << ", experts " << e.experts << ", losses "
+                    << e.losses);
+          CHECK(e.worst() < 16);
+          worst.y = std::max(worst.y, e.y);
+          worst.dx = std::max(worst.dx, e.dx);
+          worst.router = std::max(worst.router, e.router);
+          worst.experts = std::max(worst.experts, e.experts);
+          worst.losses = std::max(worst.losses, e.losses);
+          CHECK(o.guards_intact);
+        }
+        INFO(s.precision << ", " << n.name << ", " << tokens << " tokens: no draw with the reference's routing");
+        CHECK((same || s.router_roundoff > 0x1p-20));
+      }
+    WARN(s.precision << ": compared " << compared << "; worst y " << worst.y << ", dx " << worst.dx << ", router "
+                     << worst.router << ", experts " << worst.experts << ", losses " << worst.losses);
+  }
+}
