@@ -34,8 +34,7 @@ int main(int count, char** arguments) {
   exec.fence("y is read");
 
   std::printf("switchyard %d.%d.%d: y = (%g %g) (%g %g)\n", SWITCHYARD_VERSION_MAJOR, SWITCHYARD_VERSION_MINOR,
-              SWITCHYARD_VERSION_PATCH, double(y(0, 0, 0)), double(y(0, 0, 1)), double(y(0, 1, 0)),
-              double(y(0, 1, 1)));
+              SWITCHYARD_VERSION_PATCH, double(y(0, 0, 0)), double(y(0, 0, 1)), double(y(0, 1, 0)), double(y(0, 1, 1)));
   const bool right = y(0, 0, 0) == 16 && y(0, 0, 1) == 5 && y(0, 1, 0) == 0 && y(0, 1, 1) == 0;
   return right ? 0 : 1;
 }
