@@ -47,9 +47,11 @@ class mesh {
 
  public:
   static constexpr std::size_t rank = sizeof...(Axis);
+  /// The extents that the types say, run_time where they leave it open.
+  static constexpr std::array<std::int64_t, rank> fixed_extents{Axis::extent...};
 
   mesh() requires(rank == 0) : mesh(self()) {}
-  explicit mesh(const communicator& world, std::array<std::int64_t, rank> extents = {Axis::extent...})
+  explicit mesh(const communicator& world, std::array<std::int64_t, rank> extents = fixed_extents)
       : world_(world), extents_(extents) {
     check();
     std::int64_t stride = 1;
@@ -84,15 +86,14 @@ class mesh {
 
  private:
   void check() const {
-    constexpr std::array<std::int64_t, rank> fixed{Axis::extent...};
     const std::array<std::string_view, rank> label{Axis::id::label()...};
     std::int64_t ranks = 1;
     std::string shape;
-    for (std::size_t i = 0; i < rank; ++i) {
+    for (std::size_t i = 0; i != rank; ++i) {
       detail::require(extents_[i] >= 1, "axis ", label[i], " = ", extents_[i],
                       ": must be at least 1; give the run-time extents to the mesh's constructor");
-      detail::require(fixed[i] == run_time || fixed[i] == extents_[i], "axis ", label[i], " = ", extents_[i],
-                      ": its type says ", fixed[i], "; leave the extent out of one of the two");
+      detail::require(fixed_extents[i] == run_time || fixed_extents[i] == extents_[i], "axis ", label[i], " = ",
+                      extents_[i], ": its type says ", fixed_extents[i], "; leave the extent out of one of the two");
       ranks *= extents_[i];
       shape += detail::message(i ? " x " : "", label[i], " ", extents_[i]);
     }

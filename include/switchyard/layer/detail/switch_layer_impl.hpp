@@ -73,16 +73,14 @@ auto switch_layer<E, P, M, R, G>::make_tape(const E& exec, std::int64_t groups, 
   t.statistics = router::statistics<real, space>(t.size);
   t.all_tokens = typename tape_type::template vector<std::int64_t>("switchyard::all_tokens", 2);
   Kokkos::deep_copy(exec, Kokkos::subview(t.all_tokens, 1), t.tokens());
-  const auto matrix = [&]<class T>(std::type_identity<T>, const char* what, std::int64_t rows, std::int64_t columns) {
-    return typename tape_type::template matrix<T>(
+  const auto allocate = [](auto& view, const char* what, std::int64_t rows, std::int64_t columns) {
+    view = std::remove_reference_t<decltype(view)>(
         Kokkos::view_alloc(Kokkos::WithoutInitializing, std::string("switchyard::") + what),
         static_cast<std::size_t>(rows), static_cast<std::size_t>(columns));
   };
-  const std::type_identity<value> as_value;
-  const std::type_identity<real> as_real;
-  if (config_.jitter > 0 || config_.input_dropout > 0) t.scaled_input = matrix(as_real, "scaled_input", t.tokens(), m);
-  t.dq = matrix(as_real, "dq", t.tokens(), t.choices);
-  t.dh = matrix(as_real, "dh", t.tokens(), config_.experts);
+  if (config_.jitter > 0 || config_.input_dropout > 0) allocate(t.scaled_input, "scaled_input", t.tokens(), m);
+  allocate(t.dq, "dq", t.tokens(), t.choices);
+  allocate(t.dh, "dh", t.tokens(), config_.experts);
 
   const std::int64_t slots = std::min(t.tokens() * t.choices, config_.experts * here.count * capacity);
   t.assignment = dispatch::assignment<space>(t.size, slots);
@@ -92,9 +90,9 @@ auto switch_layer<E, P, M, R, G>::make_tape(const E& exec, std::int64_t groups, 
     t.hidden = experts::ffn_tape<value, space>(t.exchange.groups(capacity).max_rows, config_.d_ff, t.ffn);
   } else {
     t.hidden = experts::ffn_tape<value, space>(slots, config_.d_ff, t.ffn);
-    t.output = matrix(as_value, "output", slots, m);
-    t.row_gradient = matrix(as_value, "row_gradient", slots, m);
-    t.row_input_gradient = matrix(as_value, "row_input_gradient", slots, m);
+    allocate(t.output, "output", slots, m);
+    allocate(t.row_gradient, "row_gradient", slots, m);
+    allocate(t.row_input_gradient, "row_input_gradient", slots, m);
   }
   if constexpr (layout::groups_split) {
     t.group_sums = staged<typename tape_type::template matrix<real>>(t.statistics.sums);

@@ -12,7 +12,7 @@ struct input_noise {
   double jitter = 0, dropout = 0;
   generator jitter_draw, dropout_draw;
 
-  bool active() const { return jitter > 0 || dropout > 0; }
+  KOKKOS_FUNCTION bool active() const { return jitter > 0 || dropout > 0; }
 
   template <class Real>
   KOKKOS_FUNCTION Real factor(std::uint64_t element) const {
