@@ -61,6 +61,10 @@ concept precision = requires {
   requires std::floating_point<typename P::gradient_type>;
 };
 
+/// The value type of a policy.
+template <precision P>
+using value_of = typename P::value_type;
+
 /// value rounded to Storage, as a number one can calculate with.
 template <storage_type Storage, std::floating_point R>
 KOKKOS_INLINE_FUNCTION R rounded(R value) {

@@ -21,7 +21,7 @@ namespace switchyard {
 /// comes first everywhere, work is queued on it and nothing else is fenced. Same build, same input, any number of
 /// threads: the same bytes.
 template <class Exec, precision P = selective<bfloat16>, class Mesh = mesh<>, class Rules = rules<>,
-          class Engine = gemm::default_engine<Exec, typename P::value_type>>
+          class Engine = gemm::default_engine<Exec, value_of<P>>>
 class switch_layer {
  public:
   using layout = switch_layout<Mesh, Rules>;

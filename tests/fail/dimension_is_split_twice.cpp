@@ -1,0 +1,16 @@
+// SPDX-FileCopyrightText: Switchyard contributors
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+// expect: dimension_is_split_twice<.*dims::group, ?data, ?model>
+// expect: switchyard: .*one dimension of a tensor is split over two mesh axes
+#include <switchyard/layer/layout.hpp>
+
+namespace sy = switchyard;
+struct data : sy::name<"data"> {};
+struct model : sy::name<"model"> {};
+
+#ifdef CONTROL
+using rules = sy::rules<sy::split<sy::dims::group, data>>;
+#else
+using rules = sy::rules<sy::split<sy::dims::group, data>, sy::split<sy::dims::group, model>>;
+#endif
+template struct sy::switch_layout<sy::mesh<sy::axis<data>, sy::axis<model>>, rules>;
