@@ -94,6 +94,7 @@ TEST_CASE("in double the layer is the reference, for every policy and every size
         const auto r = sy::reference_forward(j.config, o.weights, in);
         REQUIRE(same_routing(slots_of(j, o), slots_of(j, r)));
         CHECK(std::abs(o.dropped_fraction - r.dropped_fraction) < 1e-12);
+        CHECK(o.expert_load == r.load);
         CHECK(o.guards_intact);
         CHECK(o.late_allocations == 0);
         const errors e = compare(j, o, in, r, 0x1p-53, 0x1p-53);

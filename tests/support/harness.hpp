@@ -24,6 +24,7 @@ struct job {
   std::uint16_t layer = 0;
   double loss_scale = 1;
   int replays = 1;         // of forward and backward, on one tape
+  int backwards = 1;       // per forward
   bool accumulate = false; // replays add their gradients
   bool poison = true;      // uninitialized memory starts as NaN
   bool backward = true;
@@ -35,6 +36,7 @@ struct outcome {
   std::vector<double> x, dy;
 
   std::vector<double> y, logits, probs, gate; // [G, S, M], [G, S, E], [G, S, E], [G, S, K]
+  std::vector<std::int64_t> expert_load;      // [E]
   std::vector<std::int64_t> choice, slot;     // [G, S, K]; slot -1: dropped, -2: none asked for
   switchyard::reference_weights gradient;
   std::vector<double> dx;

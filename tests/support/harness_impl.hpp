@@ -107,7 +107,7 @@ outcome run_layer(const job& j) {
   for (int r = 0; r < j.replays; ++r) {
     const auto before = watch.count();
     layer.forward(exec, packed, x, y.view(), tape, options);
-    if (j.backward)
+    for (int b = 0; j.backward && b < j.backwards; ++b)
       layer.backward(exec, packed, dy, dx.view(), tape, gradients,
                      {.accumulate = j.accumulate && r > 0, .loss_scale = j.loss_scale});
     exec.fence("test: results are read");
@@ -142,6 +142,7 @@ outcome run_layer(const job& j) {
   o.gate = to_vector(tape.decision.gate);
   o.choice = to_vector<std::int64_t>(tape.decision.choice);
   o.slot = to_vector<std::int64_t>(tape.decision.slot);
+  o.expert_load = layer.expert_load(exec, tape);
   const auto sum = layer.summary(exec, tape);
   o.load_balance = sum.load_balance;
   o.router_z = sum.router_z;

@@ -95,13 +95,17 @@ class switch_layer {
                const forward_options<space>& options = {}) const;
 
   /// dy -> dx and gradients (=|+=) of <y, dy> + loss_scale * (sum of coefficient * auxiliary loss). Sums over ranks
-  /// what is replicated where groups are split. Call it once per forward, with the packed weights of that forward.
+  /// what is replicated where groups are split. Wants the packed weights and the x of that forward; may be called again,
+  /// for another dy.
   template <class DY, class DX>
   void backward(const Exec& exec, const packed_type& packed, const DY& dy, const DX& dx, tape_type& tape,
                 const gradients_type& gradients, const backward_options& options = {}) const;
 
   /// Losses (without coefficients) and metrics of the last forward. Waits for exec.
   router::summary summary(const Exec& exec, const tape_type& tape) const;
+
+  /// Slots in use of every expert in the last forward, over all groups of all ranks. Waits for exec; makes a vector.
+  std::vector<std::int64_t> expert_load(const Exec& exec, const tape_type& tape) const;
 
  private:
   const communicator& axis() const { return mesh_.along(Mesh::template index<typename layout::group_axis>); }

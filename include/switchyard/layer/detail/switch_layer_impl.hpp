@@ -209,7 +209,6 @@ void switch_layer<E, P, M, R, G>::backward(const E& exec, const packed_type& pac
   detail::check_tokens<value, space>("dx", dx, t.size, config_.d_model);
   detail::require(!detail::overlap(dy, dx) && !detail::overlap(t.x, dx),
                   "backward(dy, dx): dx overlaps dy or the x of the forward; it must be memory of its own");
-  t.forward_done = false;
   const typename tape_type::template matrix<const value> g = detail::as_rows(dy);
 
   // Sums over ranks are made of this pass alone, in a buffer of their own, before anything is accumulated.
@@ -279,6 +278,16 @@ router::summary switch_layer<E, P, M, R, G>::summary(const E& exec, const tape_t
   exec.fence("switchyard: the summary is read on the host");
   const auto& s = t.summary;
   return {s(0), s(1), s(2), s(3), s(4), s(5), s(6), s(7), s(8)};
+}
+
+template <class E, precision P, class M, class R, class G>
+std::vector<std::int64_t> switch_layer<E, P, M, R, G>::expert_load(const E& exec, const tape_type& t) const {
+  const auto experts = static_cast<std::size_t>(config_.experts);
+  std::vector<real> sums(3 * experts); // importance, load, filled
+  Kokkos::deep_copy(exec, Kokkos::View<real*, Kokkos::HostSpace, Kokkos::MemoryUnmanaged>(sums.data(), 3 * experts),
+                    t.statistics.expert_sums);
+  exec.fence("switchyard: the expert load is read on the host");
+  return std::vector<std::int64_t>(sums.begin() + static_cast<std::ptrdiff_t>(2 * experts), sums.end());
 }
 
 } // namespace switchyard
