@@ -18,17 +18,18 @@ for argument in "$@"; do
   esac
 done
 
+export DEBIAN_FRONTEND=noninteractive
 root=()
-[ "$(id -u)" = 0 ] || root=(sudo)
+[ "$(id -u)" = 0 ] || root=(sudo env DEBIAN_FRONTEND=noninteractive)
 
 have() { dpkg-query -W -f='${Status}' "$1" 2>/dev/null | grep -q 'ok installed'; }
 version_at_least() { # package, version
   have "$1" && dpkg --compare-versions "$(dpkg-query -W -f='${Version}' "$1")" ge "$2"
 }
 command -v dpkg-query >/dev/null || {
-  echo "install-deps: this script knows Debian packages only. Elsewhere install Kokkos (4.6 or newer, below 6)," >&2
-  echo "  an MPI, Catch2 3, Google Benchmark, Random123, oneDNN, OpenBLAS and nlohmann-json, then run CMake." >&2
-  exit 2
+  echo "install-deps: this script knows Debian packages only and changes nothing here. Switchyard needs CMake, Ninja," >&2
+  echo "  Kokkos (4.6 or newer, below 6), Random123, and Catch2 3 for its tests; it can use MPI, oneDNN and OpenBLAS." >&2
+  exit 0 # CMake says what is missing
 }
 
 # ---- what is missing ---------------------------------------------------------------------------
@@ -43,8 +44,14 @@ need libopenblas-openmp-dev
 version_at_least catch2 3 || missing+=(catch2)
 version_at_least libbenchmark-dev 1.8 || missing+=(libbenchmark-dev)
 version_at_least libdnnl-dev 3.4 || missing+=(libdnnl-dev)
-kokkos_found() {
+kokkos_found() { # where CMake will look, then as a package
   [ -n "${Kokkos_ROOT:-}${Kokkos_DIR:-}" ] && return 0
+  local prefixes prefix
+  IFS=: read -r -a prefixes <<<"${CMAKE_PREFIX_PATH:-}:/usr/local"
+  for prefix in "${prefixes[@]}"; do
+    [ -n "$prefix" ] || continue
+    compgen -G "$prefix/lib*/cmake/Kokkos/KokkosConfig.cmake" >/dev/null && return 0
+  done
   version_at_least libkokkos-dev 4.6
 }
 kokkos_found || missing+=(libkokkos-dev)
@@ -79,6 +86,10 @@ sources=/etc/apt/sources.list.d
 uri=$(cat /etc/apt/sources.list $sources/*.sources $sources/*.list 2>/dev/null | awk '
   /^URIs:/ { print $2 } /^deb / { for (i = 2; i <= NF; ++i) if ($i ~ /:\/\//) { print $i; break } }' |
   grep -v -e security -e cloud -e node | grep -m1 '/debian/\?$' || true)
+if [ ${#root[@]} -gt 0 ] && ! command -v sudo >/dev/null; then
+  echo "install-deps: needs root or sudo to install: ${missing[*]}" >&2
+  exit 1
+fi
 [ -n "$uri" ] || { echo "install-deps: no Debian source found in /etc/apt; install by hand: ${missing[*]}" >&2; exit 2; }
 
 suites=()
@@ -109,9 +120,13 @@ PINS
 fi
 
 # ---- install -----------------------------------------------------------------------------------
-export DEBIAN_FRONTEND=noninteractive
+# Nothing here asks: packages keep the configuration files that are there, and a busy apt is waited for.
+apt_get() {
+  "${root[@]}" apt-get -y -qq -o DPkg::Lock::Timeout=300 -o Dpkg::Options::=--force-confdef \
+    -o Dpkg::Options::=--force-confold "$@" </dev/null
+}
 # A mirror that lags behind serves an unstable release file older than its week of validity.
-"${root[@]}" apt-get update -qq -o Acquire::Check-Valid-Until=false
+apt_get update -o Acquire::Check-Valid-Until=false
 here=() newer=()
 for package in ${missing[@]+"${missing[@]}"}; do
   case $package in
@@ -119,11 +134,11 @@ for package in ${missing[@]+"${missing[@]}"}; do
     *) here+=("$package") ;;
   esac
 done
-[ ${#here[@]} -eq 0 ] || "${root[@]}" apt-get install -y -qq --no-install-recommends "${here[@]}"
+[ ${#here[@]} -eq 0 ] || apt_get install --no-install-recommends "${here[@]}"
 if [ ${#newer[@]} -gt 0 ]; then
   target=()
   [ "$release" = 12 ] && target=(-t trixie)
-  "${root[@]}" apt-get install -y -qq --no-install-recommends "${target[@]}" "${newer[@]}"
+  apt_get install --no-install-recommends "${target[@]}" "${newer[@]}"
 fi
 for file in $(empty_archives); do
   echo "install-deps: $file is named by Kokkos' CMake files but not shipped; making it, empty"
