@@ -11,10 +11,10 @@ struct data : sy::name<"data"> {};
 struct model : sy::name<"model"> {};
 
 template <class Layout, class Groups, class Experts>
-constexpr bool is = std::is_same_v<typename Layout::group_axis, Groups> &&
-                    std::is_same_v<typename Layout::expert_axis, Experts> &&
-                    Layout::groups_split == !std::is_void_v<Groups> &&
-                    Layout::experts_split == !std::is_void_v<Experts>;
+constexpr bool is =
+    std::is_same_v<typename Layout::group_axis, Groups>&& std::is_same_v<typename Layout::expert_axis, Experts>&&
+            Layout::groups_split == !std::is_void_v<Groups> &&
+    Layout::experts_split == !std::is_void_v<Experts>;
 
 using group_rule = sy::split<dims::group, data>;
 using expert_rule = sy::split<dims::experts, data>;

@@ -28,11 +28,9 @@ static_assert(accumulates_in<bfloat16, float> && accumulates_in<half, float>);
 
 // ---- policies, column by column of the table in precision.hpp ----
 template <class P, class Value, class Router, class Storage, class Accumulate, class Weight, class Gradient>
-constexpr bool row = std::is_same_v<typename P::value_type, Value> && std::is_same_v<typename P::router_type, Router> &&
-                     std::is_same_v<typename P::router_storage, Storage> &&
-                     std::is_same_v<typename P::accumulate_type, Accumulate> &&
-                     std::is_same_v<typename P::weight_type, Weight> &&
-                     std::is_same_v<typename P::gradient_type, Gradient>;
+constexpr bool row = std::is_same_v<typename P::value_type, Value>&& std::is_same_v<typename P::router_type, Router>&&
+    std::is_same_v<typename P::router_storage, Storage>&& std::is_same_v<typename P::accumulate_type, Accumulate>&&
+        std::is_same_v<typename P::weight_type, Weight>&& std::is_same_v<typename P::gradient_type, Gradient>;
 static_assert(row<selective<bfloat16>, bfloat16, float, float, float, float, float>);
 static_assert(row<selective<half>, half, float, float, float, float, float>);
 static_assert(row<selective<float>, float, float, float, float, float, float>);

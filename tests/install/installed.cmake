@@ -1,0 +1,23 @@
+# cmake -D BUILD=... -D SOURCE=... -D PREFIX=... -P installed.cmake
+# Installs, and looks at what came: every header, and no path of the machine it was built on.
+cmake_minimum_required(VERSION 3.25)
+
+file(REMOVE_RECURSE ${PREFIX})
+execute_process(COMMAND ${CMAKE_COMMAND} --install ${BUILD} --prefix ${PREFIX} COMMAND_ERROR_IS_FATAL ANY OUTPUT_QUIET)
+file(GLOB_RECURSE here RELATIVE ${SOURCE}/include ${SOURCE}/include/*.hpp)
+file(GLOB_RECURSE there RELATIVE ${PREFIX}/include ${PREFIX}/include/*)
+list(SORT here)
+list(SORT there)
+if(NOT here STREQUAL there)
+  message(FATAL_ERROR "the headers installed are not those of the source:\n${there}\n${here}")
+endif()
+file(GLOB_RECURSE files ${PREFIX}/*)
+foreach(file ${files})
+  file(READ ${file} text)
+  foreach(path ${SOURCE} ${BUILD})
+    string(FIND "${text}" "${path}" at)
+    if(NOT at EQUAL -1)
+      message(FATAL_ERROR "${file} names ${path}")
+    endif()
+  endforeach()
+endforeach()
