@@ -153,6 +153,7 @@ outcome run_layer(const job& j) {
   o.entropy = sum.entropy;
   o.confidence = sum.confidence;
   o.nonfinite_tokens = sum.nonfinite_tokens;
+  o.nonfinite_outputs = sum.nonfinite_outputs;
   o.guards_intact = y.intact() && dx.intact();
   return o;
 }

@@ -46,8 +46,11 @@ class switch_layer {
     experts::packed_ffn<Engine, Exec, value> ffn;
   };
 
-  /// Throws invalid_argument for a configuration that cannot be. Does not communicate.
+  /// Throws invalid_argument for a configuration that cannot be, error where Kokkos is not running. Does not
+  /// communicate.
   switch_layer(const Mesh& mesh, const switch_config& config) : mesh_(mesh), config_(config) {
+    if (!Kokkos::is_initialized())
+      throw error("Kokkos is not running; make layers after Kokkos::initialize and let go of them before finalize");
     validate(config_);
     if constexpr (layout::experts_split)
       detail::require(!config_.dropless || axis().size() == 1,
@@ -95,13 +98,14 @@ class switch_layer {
                const forward_options<space>& options = {}) const;
 
   /// dy -> dx and gradients (=|+=) of <y, dy> + loss_scale * (sum of coefficient * auxiliary loss). Sums over ranks
-  /// what is replicated where groups are split. Wants the packed weights and the x of that forward; may be called again,
-  /// for another dy.
+  /// what is replicated where groups are split. Wants the packed weights and the x of that forward; may be called
+  /// again, for another dy.
   template <class DY, class DX>
   void backward(const Exec& exec, const packed_type& packed, const DY& dy, const DX& dx, tape_type& tape,
                 const gradients_type& gradients, const backward_options& options = {}) const;
 
-  /// Losses (without coefficients) and metrics of the last forward. Waits for exec.
+  /// Losses (without coefficients) and metrics of the last forward, the same on every rank but for nonfinite_outputs.
+  /// Waits for exec.
   router::summary summary(const Exec& exec, const tape_type& tape) const;
 
   /// Slots in use of every expert in the last forward, over all groups of all ranks. Waits for exec; makes a vector.

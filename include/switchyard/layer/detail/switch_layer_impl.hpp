@@ -276,8 +276,10 @@ template <class E, precision P, class M, class R, class G>
 router::summary switch_layer<E, P, M, R, G>::summary(const E& exec, const tape_type& t) const {
   Kokkos::deep_copy(exec, t.summary, t.statistics.result);
   exec.fence("switchyard: the summary is read on the host");
+  const auto nonfinite =
+      combine::count_nonfinite<E, value, real, space>(exec, t.size, t.set, t.decision, t.map(), t.combined_rows());
   const auto& s = t.summary;
-  return {s(0), s(1), s(2), s(3), s(4), s(5), s(6), s(7), s(8)};
+  return {s(0), s(1), s(2), s(3), s(4), s(5), s(6), s(7), static_cast<double>(nonfinite), s(8)};
 }
 
 template <class E, precision P, class M, class R, class G>
