@@ -108,7 +108,8 @@ class switch_layer {
   void begin(tape_type& tape, const forward_options<space>& options) const;
   void route(const Exec& exec, const packed_type& packed, tape_type& tape) const;
   experts::ffn_rows<space> rows(const tape_type& tape) const;
-  void router_gradient(const Exec& exec, tape_type& tape, const gradients_type& gradients, bool accumulate) const;
+  void router_gradient(const Exec& exec, const packed_type& packed, tape_type& tape, const gradients_type& gradients,
+                       bool accumulate) const;
   gradients_type partial(const tape_type& tape, const gradients_type& gradients) const;
 
   Mesh mesh_;
