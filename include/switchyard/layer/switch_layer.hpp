@@ -25,6 +25,7 @@ template <class Exec, precision P = selective<bfloat16>, class Mesh = mesh<>, cl
 class switch_layer {
  public:
   using layout = switch_layout<Mesh, Rules>;
+  using execution_space = Exec;
   using space = typename Exec::memory_space;
   using value = typename P::value_type;
   using real = typename P::router_type;
@@ -116,7 +117,8 @@ class switch_layer {
   void begin(tape_type& tape, const forward_options<space>& options) const;
   void route(const Exec& exec, const packed_type& packed, tape_type& tape) const;
   experts::ffn_rows<space> rows(const tape_type& tape) const;
-  void router_gradient(const Exec& exec, tape_type& tape, const gradients_type& gradients, bool accumulate) const;
+  void router_gradient(const Exec& exec, const packed_type& packed, tape_type& tape, const gradients_type& gradients,
+                       bool accumulate) const;
   gradients_type partial(const tape_type& tape, const gradients_type& gradients) const;
 
   Mesh mesh_;
