@@ -36,10 +36,11 @@ if(SWITCHYARD_ENABLE_MPI)
 endif()
 switchyard_part(MPI MPI::MPI_CXX)
 
+set(switchyard_onednn none)
 if(SWITCHYARD_ENABLE_ONEDNN)
   include(${CMAKE_CURRENT_LIST_DIR}/find_onednn.cmake)
 endif()
-switchyard_part(ONEDNN DNNL::dnnl)
+switchyard_part(ONEDNN ${switchyard_onednn})
 
 if(SWITCHYARD_ENABLE_BLAS)
   include(${CMAKE_CURRENT_LIST_DIR}/find_cblas.cmake)

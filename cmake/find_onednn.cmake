@@ -1,4 +1,5 @@
-# oneDNN with its micro-kernel API, tried by compiling: the header is experimental, and a build may lack it.
+# oneDNN with its micro-kernel API: switchyard_onednn names its target, if there is one. Tried by compiling: the header
+# is experimental, and a build may lack it.
 find_package(dnnl 3.4 CONFIG QUIET)
 if(TARGET DNNL::dnnl)
   include(CheckCXXSourceCompiles)
@@ -6,10 +7,15 @@ if(TARGET DNNL::dnnl)
   set(CMAKE_REQUIRED_QUIET ON)
   check_cxx_source_compiles(
     "#include <oneapi/dnnl/dnnl_ukernel.hpp>
-     int main() { return dnnl::ukernel::brgemm::get_B_pack_type(dnnl::memory::data_type::bf16,
-                                                               dnnl::memory::data_type::bf16) ==
-                         dnnl::ukernel::pack_type::undef; }"
+     int main() {
+       const auto f32 = dnnl::memory::data_type::f32;
+       dnnl::ukernel::brgemm kernel(8, 16, 32, 1, 32, 16, 16, f32, f32, f32, true);
+       return kernel ? static_cast<int>(dnnl::ukernel::pack_type::pack32) : 0;
+     }"
     SWITCHYARD_ONEDNN_HAS_UKERNEL)
   unset(CMAKE_REQUIRED_LIBRARIES)
   unset(CMAKE_REQUIRED_QUIET)
+  if(SWITCHYARD_ONEDNN_HAS_UKERNEL)
+    set(switchyard_onednn DNNL::dnnl)
+  endif()
 endif()

@@ -175,6 +175,7 @@ TEST_CASE("a mesh that does not fit its communicator says so on every rank", "[m
   } catch (const sy::communicator_error& e) {
     text = e.what();
   }
+  CHECK_THROWS_AS(sy::mpi(MPI_COMM_NULL), sy::communicator_error);
   CHECK(everywhere(text.find("needs " + std::to_string(ranks + 1) + " ranks, communicator has " +
                              std::to_string(ranks)) != std::string::npos));
 }

@@ -41,7 +41,7 @@ struct outcome {
   switchyard::reference_weights gradient;
   std::vector<double> dx;
   double load_balance = 0, router_z = 0, importance = 0, load = 0;
-  double tokens = 0, dropped_fraction = 0, entropy = 0, confidence = 0, nonfinite_tokens = 0;
+  double tokens = 0, dropped_fraction = 0, entropy = 0, confidence = 0, nonfinite_tokens = 0, nonfinite_outputs = 0;
 
   std::vector<std::uint64_t> digests; // of every byte of the results, one per replay
   std::int64_t late_allocations = 0;  // of Kokkos memory after the first forward and backward

@@ -63,10 +63,10 @@ class guarded {
   view_type view_;
 };
 
-template <class Exec, class P>
+template <class layer_type>
 outcome run_layer(const job& j) {
   namespace sy = switchyard;
-  using layer_type = sy::switch_layer<Exec, P>;
+  using Exec = typename layer_type::execution_space;
   using T = typename layer_type::value;
   using space = typename layer_type::space;
   const Exec exec{};
@@ -153,6 +153,7 @@ outcome run_layer(const job& j) {
   o.entropy = sum.entropy;
   o.confidence = sum.confidence;
   o.nonfinite_tokens = sum.nonfinite_tokens;
+  o.nonfinite_outputs = sum.nonfinite_outputs;
   o.guards_intact = y.intact() && dx.intact();
   return o;
 }

@@ -118,6 +118,7 @@ TEST_CASE("NaN and infinity stay in their token and are counted", "[errors]") {
       broken.x[9 * 4 + 2] = infinity;
       const outcome o = s.run(broken);
       CHECK(o.nonfinite_tokens == 2);
+      CHECK(o.nonfinite_outputs >= 2);
       for (std::size_t t = 0; t < 17; ++t)
         for (std::size_t m = 0; m < 4; ++m)
           if (t != 5 && t != 9) CHECK(o.y[t * 4 + m] == clean.y[t * 4 + m]);
@@ -125,6 +126,19 @@ TEST_CASE("NaN and infinity stay in their token and are counted", "[errors]") {
       for (const auto e : o.choice) CHECK((e >= 0 && e < 3));
       CHECK(o.guards_intact);
     }
+}
+
+TEST_CASE("an output that overflows half is counted", "[errors]") {
+  for (const subject& s : subjects_of("selective<half>")) {
+    job j = random_job(good(), 1, 9, 46);
+    CHECK(s.run(j).nonfinite_outputs == 0);
+    j.config.dropless = true;
+    for (double& w : j.weights.wo) w *= 30;
+    for (std::size_t m = 0; m < 4; ++m) j.x[3 * 4 + m] = 2e4;
+    const outcome o = s.run(j);
+    CHECK(o.nonfinite_outputs == 1);
+    CHECK(o.nonfinite_tokens == 0);
+  }
 }
 
 TEST_CASE("all logits equal: the lowest experts, finite gradients", "[errors]") {

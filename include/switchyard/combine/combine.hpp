@@ -40,4 +40,17 @@ void backward(const Exec& exec, const router::problem& size, const router::setti
                        detail::backward_kernel<T, Real, Space>{size, set, d, map, dy, o, d_o, dq});
 }
 
+/// How many expert outputs of tokens here hold a number that is not finite. Waits for exec.
+template <class Exec, class T, class Real, class Space>
+std::int64_t count_nonfinite(const Exec& exec, const router::problem& size, const router::settings& set,
+                             const router::decision<Real, Space>& d, const dispatch::slot_map<Space>& map,
+                             const Kokkos::View<const T**, Kokkos::LayoutRight, Space>& o) {
+  std::int64_t count = 0;
+  Kokkos::parallel_reduce(
+      "switchyard::combine::count_nonfinite",
+      Kokkos::RangePolicy<Exec, Kokkos::IndexType<std::int64_t>>(exec, 0, size.groups * size.tokens),
+      detail::nonfinite_kernel<T, Real, Space>{size, set, d, map, o}, count);
+  return count;
+}
+
 } // namespace switchyard::combine

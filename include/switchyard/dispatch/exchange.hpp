@@ -84,34 +84,39 @@ class exchange {
                                                            slot_});
   }
 
-  /// Forward: token_scratch -> expert_input.
+  /// Forward: token_scratch -> expert_input, expert_scratch -> token_output.
   template <class Exec>
   void send_tokens(const Exec& exec, std::int64_t capacity) {
-    count_slots(capacity);
-    all_to_all(exec, along_, token_scratch_, out_, expert_input_, in_, d_model_);
+    to_experts(exec, expert_input_, capacity);
   }
-  /// Forward: expert_scratch -> token_output.
   template <class Exec>
   void return_outputs(const Exec& exec, std::int64_t capacity) {
-    count_slots(capacity);
-    all_to_all(exec, along_, expert_scratch_, in_, token_output_, out_, d_model_);
+    to_tokens(exec, token_output_, capacity);
   }
-  /// Backward, the transpose of return_outputs: token_scratch -> expert_gradient.
+  /// Backward, their transposes: token_scratch -> expert_gradient, expert_scratch -> token_scratch.
   template <class Exec>
   void send_gradients(const Exec& exec, std::int64_t capacity) {
-    count_slots(capacity);
-    all_to_all(exec, along_, token_scratch_, out_, expert_gradient_, in_, d_model_);
+    to_experts(exec, expert_gradient_, capacity);
   }
-  /// Backward, the transpose of send_tokens: expert_scratch -> token_scratch.
   template <class Exec>
   void return_gradients(const Exec& exec, std::int64_t capacity) {
-    count_slots(capacity);
-    all_to_all(exec, along_, expert_scratch_, in_, token_scratch_, out_, d_model_);
+    to_tokens(exec, token_scratch_, capacity);
   }
 
  private:
   using list = Kokkos::View<std::int64_t*, Space>;
   using counts = Kokkos::View<std::int32_t*, Space>;
+
+  template <class Exec>
+  void to_experts(const Exec& exec, const staged<buffer>& arriving, std::int64_t capacity) {
+    count_slots(capacity);
+    all_to_all(exec, along_, token_scratch_, out_, arriving, in_, d_model_);
+  }
+  template <class Exec>
+  void to_tokens(const Exec& exec, const staged<buffer>& arriving, std::int64_t capacity) {
+    count_slots(capacity);
+    all_to_all(exec, along_, expert_scratch_, in_, arriving, out_, d_model_);
+  }
 
   /// Blocks of `each` slots to and from every rank along the axis.
   void count_slots(std::int64_t each) {

@@ -119,8 +119,8 @@ void backward(const Exec& exec, const ffn_settings& set, const packed_ffn<Engine
   gemm::grouped_product<Engine>(exec, rows.groups, gemm::rows<T, Space>(tape.d_pre), weights.wi_transposed,
                                 detail::store_epilogue<T, Space>{dx, {}, rows.out});
 
-  gemm::grouped_weight_gradient<Engine>(exec, rows.groups, gemm::rows<T, Space>(tape.hidden), outer, gradients.wo,
-                                        accumulate);
+  gemm::grouped_weight_gradient<Engine>(exec, rows.groups, gemm::rows<T, Space>(tape.hidden), outer, weights.wo,
+                                        gradients.wo, accumulate);
   const auto columns = [&](std::int64_t begin) { // of d_pre: du | dv
     return gemm::rows<T, Space>(
         Kokkos::subview(tape.d_pre, Kokkos::ALL,
@@ -128,9 +128,10 @@ void backward(const Exec& exec, const ffn_settings& set, const packed_ffn<Engine
                                                                static_cast<std::size_t>(begin + d_ff))));
   };
   if (set.gated)
-    gemm::grouped_weight_gradient<Engine>(exec, rows.groups, tokens, columns(0), gradients.wi_gate, accumulate);
-  gemm::grouped_weight_gradient<Engine>(exec, rows.groups, tokens, columns(set.gated ? d_ff : 0), gradients.wi,
-                                        accumulate);
+    gemm::grouped_weight_gradient<Engine>(exec, rows.groups, tokens, columns(0), weights.wi, gradients.wi_gate,
+                                          accumulate);
+  gemm::grouped_weight_gradient<Engine>(exec, rows.groups, tokens, columns(set.gated ? d_ff : 0), weights.wi,
+                                        gradients.wi, accumulate);
 
   if (gradients.bo.data() != nullptr) {
     detail::column_sums(exec, rows.groups, outer, gradients.bo, accumulate);

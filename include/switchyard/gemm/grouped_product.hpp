@@ -4,6 +4,9 @@
 
 #include <switchyard/config.hpp>
 #include <switchyard/gemm/portable.hpp>
+#if SWITCHYARD_HAS_ONEDNN
+#include <switchyard/gemm/onednn.hpp>
+#endif
 
 /// \file
 /// Grouped matrix products: the one door to every engine. All the time of a layer goes through here.
@@ -22,6 +25,13 @@ template <class Exec, class T>
 struct choose_engine {
   using type = portable_engine;
 };
+#if SWITCHYARD_HAS_ONEDNN
+template <class Exec, class T>
+requires onednn_engine::supports<Exec, T>
+struct choose_engine<Exec, T> {
+  using type = onednn_engine;
+};
+#endif
 } // namespace detail
 
 /// The engine used for products of T on Exec unless the user names another.
@@ -43,12 +53,14 @@ void grouped_product(const Exec& exec, const row_groups<typename Exec::memory_sp
 }
 
 /// gradient [groups, K, N] (=|+=) for every group, sum over its rows of a(row)^T d(row).
+/// of: the packed [groups, K, N] that this is the gradient of; an engine keeps what it needs for both in there.
 /// A group without rows gives exact zeros (or leaves the accumulated value). Deterministic as grouped_product.
-template <class Engine, class Exec, class A, class D, class View>
+template <class Engine, class Exec, class A, class D, class Packed, class View>
 void grouped_weight_gradient(const Exec& exec, const row_groups<typename Exec::memory_space>& groups,
                              const rows<A, typename Exec::memory_space>& a,
-                             const rows<D, typename Exec::memory_space>& d, const View& gradient, bool accumulate) {
-  Engine::template weight_gradient<Exec, A, D, View>(exec, groups, a, d, gradient, accumulate);
+                             const rows<D, typename Exec::memory_space>& d, const Packed& of, const View& gradient,
+                             bool accumulate) {
+  Engine::template weight_gradient<Exec, A, D>(exec, groups, a, d, of, gradient, accumulate);
 }
 
 } // namespace switchyard::gemm

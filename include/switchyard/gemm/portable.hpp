@@ -74,10 +74,11 @@ struct portable_engine {
   }
 
   /// See grouped_weight_gradient.
-  template <class Exec, class A, class D, class View>
+  template <class Exec, class A, class D, class T, class View>
   static void weight_gradient(const Exec& exec, const row_groups<typename Exec::memory_space>& groups,
                               const rows<A, typename Exec::memory_space>& a,
-                              const rows<D, typename Exec::memory_space>& d, const View& gradient, bool accumulate) {
+                              const rows<D, typename Exec::memory_space>& d, const packed<Exec, T>&,
+                              const View& gradient, bool accumulate) {
     using acc = accumulate_t<D>;
     using kernel = detail::weight_gradient_kernel<A, D, typename View::value_type, acc, typename Exec::memory_space>;
     const std::int64_t tasks =

@@ -25,6 +25,7 @@ template <class Exec, precision P = selective<bfloat16>, class Mesh = mesh<>, cl
 class switch_layer {
  public:
   using layout = switch_layout<Mesh, Rules>;
+  using execution_space = Exec;
   using space = typename Exec::memory_space;
   using value = typename P::value_type;
   using real = typename P::router_type;
@@ -46,8 +47,11 @@ class switch_layer {
     experts::packed_ffn<Engine, Exec, value> ffn;
   };
 
-  /// Throws invalid_argument for a configuration that cannot be. Does not communicate.
+  /// Throws invalid_argument for a configuration that cannot be, error where Kokkos is not running. Does not
+  /// communicate.
   switch_layer(const Mesh& mesh, const switch_config& config) : mesh_(mesh), config_(config) {
+    if (!Kokkos::is_initialized())
+      throw error("Kokkos is not running; make layers after Kokkos::initialize and let go of them before finalize");
     validate(config_);
     if constexpr (layout::experts_split)
       detail::require(!config_.dropless || axis().size() == 1,
@@ -95,13 +99,14 @@ class switch_layer {
                const forward_options<space>& options = {}) const;
 
   /// dy -> dx and gradients (=|+=) of <y, dy> + loss_scale * (sum of coefficient * auxiliary loss). Sums over ranks
-  /// what is replicated where groups are split. Wants the packed weights and the x of that forward; may be called again,
-  /// for another dy.
+  /// what is replicated where groups are split. Wants the packed weights and the x of that forward; may be called
+  /// again, for another dy.
   template <class DY, class DX>
   void backward(const Exec& exec, const packed_type& packed, const DY& dy, const DX& dx, tape_type& tape,
                 const gradients_type& gradients, const backward_options& options = {}) const;
 
-  /// Losses (without coefficients) and metrics of the last forward. Waits for exec.
+  /// Losses (without coefficients) and metrics of the last forward, the same on every rank but for nonfinite_outputs.
+  /// Waits for exec.
   router::summary summary(const Exec& exec, const tape_type& tape) const;
 
   /// Slots in use of every expert in the last forward, over all groups of all ranks. Waits for exec; makes a vector.
@@ -112,7 +117,8 @@ class switch_layer {
   void begin(tape_type& tape, const forward_options<space>& options) const;
   void route(const Exec& exec, const packed_type& packed, tape_type& tape) const;
   experts::ffn_rows<space> rows(const tape_type& tape) const;
-  void router_gradient(const Exec& exec, tape_type& tape, const gradients_type& gradients, bool accumulate) const;
+  void router_gradient(const Exec& exec, const packed_type& packed, tape_type& tape, const gradients_type& gradients,
+                       bool accumulate) const;
   gradients_type partial(const tape_type& tape, const gradients_type& gradients) const;
 
   Mesh mesh_;

@@ -21,12 +21,12 @@ namespace switchyard::router {
 /// Losses without their coefficients, and metrics, over all real tokens of all ranks.
 struct summary {
   double load_balance = 0, router_z = 0, importance = 0, load = 0;
-  double tokens = 0;           ///< real tokens
-  double dropped_fraction = 0; ///< of the choices that asked for a slot; expert choice: of the tokens, taken by nobody
-  double entropy = 0;          ///< mean over tokens of -sum p log p, in nats
-  double confidence = 0;       ///< mean over tokens of max p
-  double nonfinite_tokens =
-      0; ///< tokens whose logits hold a NaN or an infinity: routed, deterministically, and counted
+  double tokens = 0;            ///< real tokens
+  double dropped_fraction = 0;  ///< of the choices that asked for a slot; expert choice: of the tokens, taken by nobody
+  double entropy = 0;           ///< mean over tokens of -sum p log p, in nats
+  double confidence = 0;        ///< mean over tokens of max p
+  double nonfinite_outputs = 0; ///< expert outputs, of tokens here, with a NaN or an infinity: half overflows at 65504
+  double nonfinite_tokens = 0;  ///< tokens with a NaN or an infinity among their logits, routed all the same
 };
 
 /// Sums over the tokens, one row per group: f, p, load, filled (E each), then the scalars of detail::column.

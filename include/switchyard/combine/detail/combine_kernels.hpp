@@ -85,4 +85,24 @@ struct backward_kernel {
   }
 };
 
+template <class T, class Real, class Space>
+struct nonfinite_kernel {
+  router::problem size;
+  router::settings set;
+  router::decision<Real, Space> d;
+  dispatch::slot_map<Space> map;
+  Kokkos::View<const T**, Kokkos::LayoutRight, Space> o; // [rows, M]
+
+  KOKKOS_FUNCTION void operator()(std::int64_t t, std::int64_t& count) const {
+    for (int j = 0; j < set.choices; ++j) {
+      const std::int64_t row = map(d.choice(t, j), t / size.tokens, d.slot(t, j));
+      if (row < 0) continue;
+      bool finite = true;
+      for (std::size_t m = 0; m < o.extent(1); ++m)
+        finite = finite && Kokkos::isfinite(static_cast<accumulate_t<T>>(o(row, m)));
+      count += !finite;
+    }
+  }
+};
+
 } // namespace switchyard::combine::detail

@@ -241,7 +241,7 @@ void switch_layer<E, P, M, R, G>::backward(const E& exec, const packed_type& pac
                                        detail::dx_epilogue<value, real, space>{t.size, t.set, t.decision, t.map(),
                                                                                t.noise, row_input_gradient,
                                                                                detail::as_rows(dx)});
-  router_gradient(exec, t, local, layout::groups_split ? false : options.accumulate);
+  router_gradient(exec, packed, t, local, layout::groups_split ? false : options.accumulate);
 
   if constexpr (layout::groups_split) {
     all_reduce_sum(exec, axis(), t.reduced, t.reduce_scratch);
@@ -251,17 +251,18 @@ void switch_layer<E, P, M, R, G>::backward(const E& exec, const packed_type& pac
 
 /// dW_r [M, E] = sum_t x~_t^T dh_t. Padding has dh = 0.
 template <class E, precision P, class M, class R, class G>
-void switch_layer<E, P, M, R, G>::router_gradient(const E& exec, tape_type& t, const gradients_type& gradients,
-                                                  bool accumulate) const {
+void switch_layer<E, P, M, R, G>::router_gradient(const E& exec, const packed_type& packed, tape_type& t,
+                                                  const gradients_type& gradients, bool accumulate) const {
   const gemm::row_groups<space> all{t.all_tokens, t.tokens()};
   const gemm::rows<real, space> dh(t.dh);
   const Kokkos::View<gradient***, Kokkos::LayoutRight, space, Kokkos::MemoryUnmanaged> out(
       gradients.router.data(), 1, gradients.router.extent(0), gradients.router.extent(1));
   if (t.noise.active())
-    gemm::grouped_weight_gradient<router_engine>(exec, all, gemm::rows<real, space>(t.scaled_input), dh, out,
-                                                 accumulate);
+    gemm::grouped_weight_gradient<router_engine>(exec, all, gemm::rows<real, space>(t.scaled_input), dh, packed.router,
+                                                 out, accumulate);
   else
-    gemm::grouped_weight_gradient<router_engine>(exec, all, gemm::rows<value, space>(t.x), dh, out, accumulate);
+    gemm::grouped_weight_gradient<router_engine>(exec, all, gemm::rows<value, space>(t.x), dh, packed.router, out,
+                                                 accumulate);
 }
 
 /// Where this rank's part of the gradients goes: the caller's views, or the buffer that is summed over the ranks for
@@ -276,8 +277,10 @@ template <class E, precision P, class M, class R, class G>
 router::summary switch_layer<E, P, M, R, G>::summary(const E& exec, const tape_type& t) const {
   Kokkos::deep_copy(exec, t.summary, t.statistics.result);
   exec.fence("switchyard: the summary is read on the host");
+  const auto nonfinite =
+      combine::count_nonfinite<E, value, real, space>(exec, t.size, t.set, t.decision, t.map(), t.combined_rows());
   const auto& s = t.summary;
-  return {s(0), s(1), s(2), s(3), s(4), s(5), s(6), s(7), s(8)};
+  return {s(0), s(1), s(2), s(3), s(4), s(5), s(6), s(7), static_cast<double>(nonfinite), s(8)};
 }
 
 template <class E, precision P, class M, class R, class G>

@@ -1,0 +1,136 @@
+// SPDX-FileCopyrightText: Switchyard contributors
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#pragma once
+
+#include <algorithm>
+#include <switchyard/gemm/detail/onednn_kernels.hpp>
+
+namespace switchyard::gemm::detail {
+
+/// Tasks with memory of their own, which the execution space keeps from one launch to the next; whoever is done early
+/// takes tasks of others.
+template <class Exec>
+using scratch_policy = Kokkos::TeamPolicy<Exec, Kokkos::Schedule<Kokkos::Dynamic>>;
+
+template <class Exec>
+scratch_policy<Exec> make_scratch_policy(const Exec& exec, std::int64_t tasks, std::size_t bytes) {
+  return scratch_policy<Exec>(exec, static_cast<int>(tasks), 1)
+      .set_scratch_size(1, Kokkos::PerTeam(static_cast<int>(bytes + 64)))
+      .set_chunk_size(1);
+}
+
+template <class Member>
+char* scratch_of(const Member& member, std::size_t bytes) {
+  return static_cast<char*>(member.team_scratch(1).get_shmem_aligned(static_cast<std::ptrdiff_t>(bytes), 64));
+}
+
+/// Bytes of `count` numbers, in whole cache lines.
+template <class T>
+std::size_t line_bytes(std::int64_t count) {
+  return static_cast<std::size_t>(round_up(count * static_cast<std::int64_t>(sizeof(T)), 64));
+}
+
+/// How many parts to cut each of `tasks` into, at most `limit`, so that all threads have something to do.
+template <class Exec>
+std::int64_t parts_for(const Exec& exec, std::int64_t tasks, std::int64_t limit, int per_thread) {
+  return std::clamp<std::int64_t>(ceil_div(exec.concurrency() * per_thread, std::max<std::int64_t>(tasks, 1)), 1,
+                                  limit);
+}
+
+/// W [groups, K, N], or [groups, N, K] for the transposed order, into panels. One task fills 32 rows of a panel.
+template <class T, class W, class Space>
+struct onednn_pack_kernel {
+  static constexpr std::int64_t Rows = 32;
+  Kokkos::View<const W***, Kokkos::LayoutRight, Space> source;
+  Kokkos::View<T*, Space> panels; // [groups, panel_total, k_total, width], zero where no matrix is
+  std::int64_t k_total, k_begin, k_count, n_count, width;
+  std::int64_t source_panels, panel_step, panel_begin, panel_total; // panel p goes to panel_begin + p * panel_step
+  bool transposed;
+
+  void operator()(std::int64_t task) const {
+    const std::int64_t slabs = ceil_div(k_count, Rows);
+    const std::int64_t begin = task % slabs * Rows, end = std::min(begin + Rows, k_count);
+    const std::int64_t p = task / slabs % source_panels, g = task / slabs / source_panels;
+    const std::int64_t n_begin = p * width, n_end = std::min(n_begin + width, n_count);
+    T* panel = panels.data() + (g * panel_total + panel_begin + p * panel_step) * k_total * width;
+    if (transposed) {
+      for (std::int64_t n = n_begin; n < n_end; ++n)
+        for (std::int64_t k = begin; k < end; ++k)
+          panel[onednn_offset<T>(k_begin + k, n - n_begin, width)] = T(source(g, n, k));
+    } else {
+      for (std::int64_t k = begin; k < end; ++k)
+        for (std::int64_t n = n_begin; n < n_end; ++n)
+          panel[onednn_offset<T>(k_begin + k, n - n_begin, width)] = T(source(g, k, n));
+    }
+  }
+};
+
+/// A tile of up to 64 rows times a range of column panels. The rows are copied once, in the order that the kernels
+/// read them; then panel by panel the sums, and the epilogue while they are in the cache.
+template <class A, class T, class Exec, class Epilogue>
+struct onednn_product_kernel {
+  using space = typename Exec::memory_space;
+  using kernels_type = onednn_kernels<T>;
+  static constexpr int Matrices = Epilogue::paired ? 2 : 1;
+
+  row_groups<space> groups;
+  rows<A, space> a;
+  Kokkos::View<const T*, space> b; // [groups, Matrices * panels, chunks * depth, width]
+  std::shared_ptr<const kernels_type> kernels;
+  std::int64_t k_count, n_count;
+  std::int64_t parts; // of a tile's panels
+  Epilogue epilogue;
+
+  static std::size_t left_bytes(const kernels_type& k) {
+    return line_bytes<T>(kernels_type::tile * k.chunks * k.depth);
+  }
+  static std::size_t sum_bytes(const kernels_type& k) { return line_bytes<float>(kernels_type::tile * k.width); }
+  static std::size_t scratch_bytes(const kernels_type& k) { return left_bytes(k) + 2 * sum_bytes(k) + k.scratch; }
+
+  void operator()(const typename scratch_policy<Exec>::member_type& member) const {
+    const std::int64_t task = member.league_rank();
+    const tile_position tile = find_tile(groups, task / parts, kernels_type::tile);
+    if (tile.group < 0) return;
+    char* memory = scratch_of(member, scratch_bytes(*kernels));
+    T* left = reinterpret_cast<T*>(memory);
+    float* sum[2] = {reinterpret_cast<float*>(memory + left_bytes(*kernels)),
+                     reinterpret_cast<float*>(memory + left_bytes(*kernels) + sum_bytes(*kernels))};
+    void* own = memory + left_bytes(*kernels) + 2 * sum_bytes(*kernels);
+
+    const std::int64_t height = round_up(tile.end - tile.begin, kernels_type::step);
+    gather(tile, height, left);
+    const std::int64_t part = task % parts, panels = kernels->panels, width = kernels->width;
+    for (std::int64_t p = part * panels / parts; p < (part + 1) * panels / parts; ++p) {
+      for (int m = 0; m < Matrices; ++m) {
+        const std::int64_t panel = (tile.group * panels + p) * Matrices + m;
+        kernels->multiply(left, height, b.data() + panel * kernels->chunks * kernels->depth * width, sum[m], own);
+      }
+      const int here = static_cast<int>(std::min(width, n_count - p * width));
+      for (std::int64_t r = tile.begin; r < tile.end; ++r) {
+        const std::int64_t at = (r - tile.begin) * width;
+        if constexpr (Epilogue::paired)
+          epilogue(tile.group, r, p * width, here, sum[0] + at, sum[1] + at);
+        else
+          epilogue(tile.group, r, p * width, here, sum[0] + at);
+      }
+    }
+    onednn_kernel<T>::leave();
+  }
+
+  /// Rows of the tile to left [chunks, height, depth]; zeros below the last row and beyond the last k.
+  void gather(const tile_position& tile, std::int64_t height, T* left) const {
+    const std::int64_t depth = kernels->depth, real = tile.end - tile.begin;
+    for (std::int64_t i = 0; i < height; ++i) {
+      const A* row = i < real ? a(tile.begin + i) : nullptr;
+      for (std::int64_t c = 0; c < kernels->chunks; ++c) {
+        T* to = left + (c * height + i) * depth;
+        const std::int64_t begin = c * depth;
+        const std::int64_t count = row ? std::clamp<std::int64_t>(k_count - begin, 0, depth) : 0;
+        for (std::int64_t k = 0; k < count; ++k) to[k] = T(row[begin + k]);
+        for (std::int64_t k = count; k < depth; ++k) to[k] = T(0.0f);
+      }
+    }
+  }
+};
+
+} // namespace switchyard::gemm::detail
