@@ -3,7 +3,7 @@
 #
 #   tests/run.sh [--all] [--no-install]
 #
-#   --all         also the long tests (every precision and architecture through nvcc) and a build with clang++
+#   --all         also the long tests (every precision through nvcc, large memory), a build with clang++, the mutants
 #   --no-install  install nothing, say what is missing
 #
 # The last line is "N passed, N failed"; a build that fails counts as one failed. JOBS=<n> sets the number of jobs.
@@ -79,4 +79,6 @@ if [ $all -eq 1 ]; then
   else
     echo "tests/run.sh: clang++ is not installed; its build is left out"
   fi
+  step "mutants: the tests find every planted bug"
+  if tests/mutants/run.sh </dev/null; then passed=$((passed + 1)); else fail "a mutant survived"; fi
 fi
