@@ -1,4 +1,5 @@
 # cmake -DPROGRAM=... -P compare_threads.cmake: the same output with 1, 2 and 4 threads, and another one from --control.
+set(ENV{OMP_WAIT_POLICY} passive) # more threads than cores: nobody spins
 foreach(threads 1 2 4)
   set(ENV{OMP_NUM_THREADS} ${threads})
   set(ENV{KOKKOS_NUM_THREADS} ${threads})

@@ -253,7 +253,7 @@ TEST_CASE("11: a token does not feel its neighbours where nothing is dropped", "
     }
 }
 
-TEST_CASE("12: the balance loss is 1 at uniform f, E at collapse, and never outside (0, E]", "[metamorphic]") {
+TEST_CASE("12: the balance loss is 1 at uniform f, E at collapse, and always between 0 and E", "[metamorphic]") {
   for (const subject& s : subjects_of("uniform<double>")) {
     auto c = small();
     c.d_model = 5;

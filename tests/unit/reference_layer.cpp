@@ -396,9 +396,9 @@ TEST_CASE("sampled experts keep the gate p", "[reference]") {
   const auto out = layer.forward();
   CHECK(out.expert_index == ints{0, 1});
   CHECK(out.gate == doubles{out.probs[0], out.probs[3]});
-  CHECK(out.fraction == doubles{1, 0}); // f counts the argmax of p
+  CHECK(out.fraction == doubles{.5, .5}); // f counts the sampled choices
   layer.config.load_balance_form = sw::balance_form::any_of_k;
-  CHECK(layer.forward().fraction == doubles{.5, .5});     // or the choices
+  CHECK(layer.forward().fraction == doubles{.5, .5});
   layer.config.order = sw::slot_order::batch_prioritized; // by the largest p, not by that of the choice
   layer.input.x = {1, 0, 2, 0};
   layer.input.gumbel = {0, 9, 0, 9};
