@@ -26,10 +26,11 @@ tensor_map good_tensors(bool gated = false) {
   return t;
 }
 
-void check_refused(const folder& here, const finished& end, const std::string& mention) {
+/// `where`: what the message starts with, after the name of the program.
+void check_refused(const folder& here, const finished& end, const std::string& mention, const std::string& where = "") {
   INFO("message: " << end.message);
   CHECK(end.status == 1);
-  CHECK(end.message.starts_with("run_layer: "));
+  CHECK(end.message.starts_with("run_layer: " + where));
   CHECK(end.message.find(mention) != std::string::npos);
   CHECK(end.message.find('\n') == end.message.size() - 1); // one line
   CHECK(end.message.size() < 700);
@@ -37,12 +38,12 @@ void check_refused(const folder& here, const finished& end, const std::string& m
 }
 
 void check_refused(const std::string& config, const bytes& file, const std::string& mention,
-                   const char* with = arguments) {
+                   const std::string& where = "", const char* with = arguments) {
   const folder here;
   here.write("layer.json", config);
   here.write("in.safetensors", file);
   INFO("config " << config.substr(0, 200));
-  check_refused(here, run_program(here, with), mention);
+  check_refused(here, run_program(here, with), mention, where);
 }
 
 } // namespace
@@ -98,11 +99,9 @@ TEST_CASE("configurations that are refused", "[bad]") {
       {R"({"k": [2]})", "k = [2]"},
       {R"({"routing": "top_k", "k": 0})", "k = 0"},
       {R"({"routing": "top_k", "k": -1})", "k = -1"},
-      {R"({"routing": "top_k", "k": 3})", "k = 3"}, // E = 2
-      {R"({"routing": "no_token_left_behind", "k": 3})", "k = 3"},
       {R"({"routing": "top_k", "k": 4294967297})", "k = 4294967297"}, // 1 in 32 bits
       {R"({"routing": "top_k", "k": 18446744073709551615})", "k = 18446744073709551615"},
-      {R"({"capacity_factor": 0})", "capacity_factor = 0"},
+      {R"({"capacity_factor": 0})", "capacity_factor = 0: must be above 0; for no limit at all write \"dropless\""},
       {R"({"capacity_factor": -1.5})", "capacity_factor = -1.5"},
       {R"({"capacity_factor": "Dropless"})", "capacity_factor"},
       {R"({"capacity_factor": null})", "capacity_factor"},
@@ -118,7 +117,9 @@ TEST_CASE("configurations that are refused", "[bad]") {
       {R"({"router_z": -1})", "router_z = -1"},
       {R"({"router_z": null})", "router_z"},
       {R"({"importance": -1})", "importance = -1"}};
-  for (const auto& [config, mention] : table) check_refused(config, file, mention);
+  for (const auto& [config, mention] : table) check_refused(config, file, mention, "layer.json: ");
+  for (const char* routing : {"top_k", "no_token_left_behind"}) // E = 2 is known from the tensors
+    check_refused(R"({"k": 3, "routing": ")" + std::string(routing) + "\"}", file, "k = 3", "in.safetensors: ");
   check_refused(std::string(100000, '['), file, "JSON");
   check_refused(R"({"k": ")" + std::string(100000, 'x') + "\"}", file, "k = ");
 }
@@ -127,7 +128,7 @@ TEST_CASE("tensors that are refused", "[bad]") {
   const auto refused = [](const std::string& config, bool gated, auto&& change, const std::string& mention) {
     tensor_map t = good_tensors(gated);
     change(t);
-    check_refused(config, file_of(t), mention);
+    check_refused(config, file_of(t), mention, "in.safetensors: ");
   };
   const tensor scalar{{}, {1}};
   for (const char* name : {"x", "router.weight", "wi.weight", "wo.weight"}) {
@@ -222,7 +223,7 @@ TEST_CASE("files that are refused", "[bad]") {
       {"", "--config"}};
   for (const auto& [with, mention] : wrong) {
     INFO(with);
-    check_refused("{}", good, mention, with);
+    check_refused("{}", good, mention, "", with);
   }
 }
 
