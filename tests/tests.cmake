@@ -49,8 +49,11 @@ function(switchyard_test name)
   cmake_parse_arguments(arg "" "" "SOURCES;LABELS" ${ARGN})
   add_executable(test_${name} ${arg_SOURCES})
   target_link_libraries(test_${name} PRIVATE switchyard_harness switchyard_test_main)
+  if(arg_LABELS) # an empty value would be dropped on the way, and the next property would become it
+    list(PREPEND arg_LABELS LABELS)
+  endif()
   catch_discover_tests(test_${name} TEST_PREFIX "${name}: " DISCOVERY_MODE PRE_TEST
-                       PROPERTIES LABELS "${arg_LABELS}" ENVIRONMENT "${test_environment}"
+                       PROPERTIES ${arg_LABELS} ENVIRONMENT "${test_environment}"
                        ENVIRONMENT_MODIFICATION OMP_NUM_THREADS=set:1 TIMEOUT 300)
 endfunction()
 
