@@ -19,9 +19,6 @@
 
 namespace switchyard::gemm {
 
-template <class Exec>
-concept host_space = Kokkos::is_execution_space_v<Exec> && std::same_as<typename Exec::memory_space, Kokkos::HostSpace>;
-
 /// Weights of all groups in column panels of up to 64, and the kernels that read them.
 template <class T, class Space>
 struct onednn_packed {
@@ -41,7 +38,7 @@ struct onednn_engine {
   static constexpr bool row_invariant = true;
 
   template <class Exec, class T>
-  static constexpr bool supports = host_space<Exec> && (std::same_as<T, float> || std::same_as<T, bfloat16>);
+  static constexpr bool supports = detail::host_space<Exec> && (std::same_as<T, float> || std::same_as<T, bfloat16>);
 
   template <class Exec, class T>
   using packed = onednn_packed<T, typename Exec::memory_space>;
@@ -65,8 +62,7 @@ struct onednn_engine {
     to.panels = Kokkos::View<T*, typename Exec::memory_space>(
         Kokkos::view_alloc(exec, "switchyard::gemm::panels"),
         static_cast<std::size_t>(groups * k.panels * (paired ? 2 : 1) * k.chunks * k.depth * k.width));
-    Kokkos::parallel_for("switchyard::gemm::reserve", detail::make_scratch_policy(exec, 1, scratch_bytes<Exec>(k)),
-                         nothing<Exec>());
+    detail::reserve_scratch(exec, scratch_bytes<Exec>(k));
     return to;
   }
 
@@ -115,24 +111,22 @@ struct onednn_engine {
     using kernel = detail::onednn_weight_gradient_kernel<A, D, T, G, Exec>;
     const std::int64_t tasks = groups.groups() * detail::ceil_div(a.columns(), kernel::Rows);
     const std::int64_t parts = detail::parts_for(exec, tasks, b.kernels->panels, 4);
-    Kokkos::parallel_for("switchyard::gemm::weight_gradient",
-                         detail::make_scratch_policy(exec, tasks * parts, kernel::scratch_bytes(*b.kernels)),
-                         kernel{groups, a, d, gradient, b.kernels, parts, accumulate});
+    Kokkos::parallel_for(
+        "switchyard::gemm::weight_gradient",
+        detail::make_scratch_policy(exec, tasks * parts, kernel::scratch_bytes(*b.kernels)),
+        kernel{groups, a, d, gradient, b.kernels, parts, accumulate, gradient.size() * sizeof(G) > cache_bytes});
   }
 
  private:
   static constexpr std::size_t scratch_limit = std::size_t{16} << 20; // Kokkos gives a team 20 MiB
+  static constexpr std::size_t cache_bytes = std::size_t{32} << 20;   // a usual last-level cache
 
-  template <class Exec>
-  struct nothing {
-    void operator()(const typename detail::scratch_policy<Exec>::member_type&) const {}
-  };
-  struct no_epilogue {
+  struct any_epilogue {
     static constexpr bool paired = false;
   };
   template <class Exec, class T>
   static std::size_t scratch_bytes(const detail::onednn_kernels<T>& k) {
-    return std::max(detail::onednn_product_kernel<T, T, Exec, no_epilogue>::scratch_bytes(k),
+    return std::max(detail::onednn_product_kernel<T, T, Exec, any_epilogue>::scratch_bytes(k),
                     detail::onednn_weight_gradient_kernel<T, T, T, float, Exec>::scratch_bytes(k));
   }
 };

@@ -3,19 +3,40 @@
 #pragma once
 
 #include <switchyard/gemm/detail/onednn_product.hpp>
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
 
 namespace switchyard::gemm::detail {
 
-/// dW[g] (=|+=) sum over the rows of g of a(row)^T d(row), for 256 rows of dW and a range of its column panels.
+/// to = from, past the caches where the CPU can: a line that is written whole need not be read first. Half of the
+/// traffic of a large gradient. Whoever streams calls stream_end before others read.
+inline void stream(const float* from, std::int64_t n, float* to) {
+#if defined(__SSE2__)
+  if (n % 4 == 0 && reinterpret_cast<std::uintptr_t>(to) % 16 == 0) {
+    for (std::int64_t j = 0; j < n; j += 4) _mm_stream_ps(to + j, _mm_loadu_ps(from + j));
+    return;
+  }
+#endif
+  std::copy(from, from + n, to);
+}
+inline void stream_end() {
+#if defined(__SSE2__)
+  _mm_sfence();
+#endif
+}
+
+/// dW[g] (=|+=) sum over the rows of g of a(row)^T d(row), for 1 KiB of a's columns and a range of its column panels.
 /// Blocks of 512 token rows one after another; within a block the columns of a are turned into rows once, the columns
 /// of d packed panel by panel. The order of a sum depends on its group's rows alone.
 template <class A, class D, class T, class G, class Exec>
 struct onednn_weight_gradient_kernel {
   using space = typename Exec::memory_space;
   using kernels_type = onednn_kernels<T>;
-  static constexpr std::int64_t Tile = kernels_type::gradient_tile, Tiles = 4, Rows = Tile * Tiles;
+  static constexpr std::int64_t Tile = kernels_type::gradient_tile, Rows = 1024 / sizeof(T);
   static constexpr std::int64_t Block = kernels_type::block, Stride = kernels_type::block_stride;
   static constexpr std::int64_t Together = 16; // token rows are padded to a multiple of it
+  static constexpr std::int64_t Panels = 4;    // panels of d packed at once
 
   row_groups<space> groups;
   rows<A, space> a;                                        // [rows, K]
@@ -24,9 +45,10 @@ struct onednn_weight_gradient_kernel {
   std::shared_ptr<const kernels_type> kernels;
   std::int64_t parts; // of the panels
   bool accumulate;
+  bool past_caches; // the gradient is larger than they are
 
   static std::size_t left_bytes() { return line_bytes<T>(Rows * Stride); }
-  static std::size_t right_bytes(const kernels_type& k) { return line_bytes<T>(Block * k.width); }
+  static std::size_t right_bytes(const kernels_type& k) { return line_bytes<T>(Panels * Block * k.width); }
   static std::size_t sum_bytes(const kernels_type& k) { return line_bytes<float>(Tile * k.width); }
   static std::size_t scratch_bytes(const kernels_type& k) {
     return left_bytes() + right_bytes(k) + sum_bytes(k) + k.scratch;
@@ -53,9 +75,10 @@ struct onednn_weight_gradient_kernel {
       const std::int64_t count = std::min(Block, end - row), padded = round_up(count, Together);
       turn(row, count, padded, k_begin, k_end, left);
       for (std::int64_t p = p_begin; p < p_end; ++p) {
-        pack(row, count, padded, p * width, right);
+        const std::int64_t ready = (p - p_begin) % Panels;
+        if (ready == 0) pack(row, count, padded, p, std::min(p + Panels, p_end), right);
         for (std::int64_t k = k_begin; k < k_end; k += Tile) {
-          kernels->reduce(left + (k - k_begin) * Stride, right, padded, sum, own);
+          kernels->reduce(left + (k - k_begin) * Stride, right + ready * padded * width, padded, sum, own);
           store(g, k, std::min(k + Tile, k_end), p * width, sum, accumulate || row > begin);
         }
       }
@@ -83,25 +106,15 @@ struct onednn_weight_gradient_kernel {
       std::fill(left + k * Stride, left + k * Stride + padded, T(0.0f));
   }
 
-  /// right [padded, width] in the order of a packed panel = d(row + r)[n + j]
-  void pack(std::int64_t row, std::int64_t count, std::int64_t padded, std::int64_t n, T* right) const {
-    constexpr int together = onednn_type<T>::rows_together;
-    const std::int64_t width = kernels->width, here = std::min(width, d.columns() - n);
-    if (count < padded || here < width) std::fill(right, right + padded * width, T(0.0f));
-    std::int64_t r = 0;
-    if constexpr (together == 2)
-      for (; r + 1 < count; r += 2) {
-        const D *first = d(row + r) + n, *second = d(row + r + 1) + n;
-        T* to = right + r * width;
-        for (std::int64_t j = 0; j < here; ++j) {
-          to[2 * j] = T(first[j]);
-          to[2 * j + 1] = T(second[j]);
-        }
-      }
-    for (; r < count; ++r) {
-      const D* from = d(row + r) + n;
-      for (std::int64_t j = 0; j < here; ++j) right[onednn_offset<T>(r, j, width)] = T(from[j]);
-    }
+  /// right [panels, padded, width], each in the order of a packed panel = d(row + r)[n + j]
+  void pack(std::int64_t row, std::int64_t count, std::int64_t padded, std::int64_t p_begin, std::int64_t p_end,
+            T* right) const {
+    const std::int64_t width = kernels->width, panel = padded * width;
+    if (count < padded || p_end * width > d.columns()) std::fill(right, right + (p_end - p_begin) * panel, T(0.0f));
+    for (std::int64_t r = 0; r < count; r += 2) // across the panels, as the rows of d lie
+      for (std::int64_t p = p_begin; p < p_end; ++p)
+        place_rows(r, std::min<std::int64_t>(2, count - r), std::min(width, d.columns() - p * width), width,
+                   right + (p - p_begin) * panel, [&](std::int64_t i) { return d(row + r + i) + p * width; });
   }
 
   void store(std::int64_t g, std::int64_t k_begin, std::int64_t k_end, std::int64_t n, const float* sum,
@@ -109,11 +122,18 @@ struct onednn_weight_gradient_kernel {
     const std::int64_t width = kernels->width, here = std::min(width, d.columns() - n);
     for (std::int64_t k = k_begin; k < k_end; ++k, sum += width) {
       G* to = &gradient(g, k, n);
-      if (add)
+      if (add) {
         for (std::int64_t j = 0; j < here; ++j) to[j] += static_cast<G>(sum[j]);
-      else
-        for (std::int64_t j = 0; j < here; ++j) to[j] = static_cast<G>(sum[j]);
+        continue;
+      }
+      if constexpr (std::same_as<G, float>)
+        if (past_caches) {
+          stream(sum, here, to);
+          continue;
+        }
+      convert(sum, here, to);
     }
+    if (past_caches) stream_end();
   }
 
   void clear(std::int64_t g, std::int64_t k_begin, std::int64_t k_end, std::int64_t n_begin, std::int64_t n_end) const {

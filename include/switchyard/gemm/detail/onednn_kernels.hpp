@@ -7,7 +7,7 @@
 #include <memory>
 #include <oneapi/dnnl/dnnl_ukernel.hpp>
 #include <switchyard/core/precision.hpp>
-#include <switchyard/gemm/detail/tile.hpp>
+#include <switchyard/gemm/detail/host_tasks.hpp>
 #include <utility>
 #include <vector>
 
@@ -32,15 +32,29 @@ struct onednn_type<bfloat16> {
   static constexpr int depth = 256;
 };
 
-inline std::int64_t round_up(std::int64_t n, std::int64_t unit) {
-  return ceil_div(n, unit) * unit;
-}
-
-/// Where row k, column n of a packed panel of that width lies.
-template <class T>
-std::int64_t onednn_offset(std::int64_t k, std::int64_t n, std::int64_t width) {
-  constexpr int together = onednn_type<T>::rows_together;
-  return (k / together * width + n) * together + k % together;
+/// Rows k, k + 1, ... of a panel [any, width] = the first n numbers of row(0), row(1), ... 16-bit rows lie in pairs,
+/// 32 bits per column, and are written as such: that is what the compiler makes vector code of.
+template <class T, class Row>
+void place_rows(std::int64_t k, std::int64_t count, std::int64_t n, std::int64_t width, T* panel, const Row& row) {
+  std::int64_t i = 0;
+  if constexpr (onednn_type<T>::rows_together == 1) {
+    for (; i < count; ++i) convert(row(i), n, panel + (k + i) * width);
+  } else {
+    const auto single = [&](std::int64_t r) { // half of a pair
+      for (std::int64_t j = 0; j < n; ++j) panel[((k + r) / 2 * width + j) * 2 + (k + r) % 2] = T(row(r)[j]);
+    };
+    if (k % 2 == 1 && count > 0) single(i++);
+    for (; i + 1 < count; i += 2) {
+      const auto* KOKKOS_RESTRICT first = row(i);
+      const auto* KOKKOS_RESTRICT second = row(i + 1);
+      T* KOKKOS_RESTRICT to = panel + (k + i) * width;
+      for (std::int64_t j = 0; j < n; ++j) {
+        const std::uint32_t pair = std::uint32_t{T(first[j]).bits} | std::uint32_t{T(second[j]).bits} << 16;
+        std::memcpy(static_cast<void*>(to + 2 * j), &pair, sizeof(pair));
+      }
+    }
+    if (i < count) single(i);
+  }
 }
 
 /// C [height, width] (=|+=) A [height, depth] B [depth, width]: code generated for this CPU, float sums.

@@ -2,40 +2,10 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #pragma once
 
-#include <algorithm>
+#include <switchyard/gemm/detail/host_tasks.hpp>
 #include <switchyard/gemm/detail/onednn_kernels.hpp>
 
 namespace switchyard::gemm::detail {
-
-/// Tasks with memory of their own, which the execution space keeps from one launch to the next; whoever is done early
-/// takes tasks of others.
-template <class Exec>
-using scratch_policy = Kokkos::TeamPolicy<Exec, Kokkos::Schedule<Kokkos::Dynamic>>;
-
-template <class Exec>
-scratch_policy<Exec> make_scratch_policy(const Exec& exec, std::int64_t tasks, std::size_t bytes) {
-  return scratch_policy<Exec>(exec, static_cast<int>(tasks), 1)
-      .set_scratch_size(1, Kokkos::PerTeam(static_cast<int>(bytes + 64)))
-      .set_chunk_size(1);
-}
-
-template <class Member>
-char* scratch_of(const Member& member, std::size_t bytes) {
-  return static_cast<char*>(member.team_scratch(1).get_shmem_aligned(static_cast<std::ptrdiff_t>(bytes), 64));
-}
-
-/// Bytes of `count` numbers, in whole cache lines.
-template <class T>
-std::size_t line_bytes(std::int64_t count) {
-  return static_cast<std::size_t>(round_up(count * static_cast<std::int64_t>(sizeof(T)), 64));
-}
-
-/// How many parts to cut each of `tasks` into, at most `limit`, so that all threads have something to do.
-template <class Exec>
-std::int64_t parts_for(const Exec& exec, std::int64_t tasks, std::int64_t limit, int per_thread) {
-  return std::clamp<std::int64_t>(ceil_div(exec.concurrency() * per_thread, std::max<std::int64_t>(tasks, 1)), 1,
-                                  limit);
-}
 
 /// W [groups, K, N], or [groups, N, K] for the transposed order, into panels. One task fills 32 rows of a panel.
 template <class T, class W, class Space>
@@ -51,17 +21,18 @@ struct onednn_pack_kernel {
     const std::int64_t slabs = ceil_div(k_count, Rows);
     const std::int64_t begin = task % slabs * Rows, end = std::min(begin + Rows, k_count);
     const std::int64_t p = task / slabs % source_panels, g = task / slabs / source_panels;
-    const std::int64_t n_begin = p * width, n_end = std::min(n_begin + width, n_count);
-    T* panel = panels.data() + (g * panel_total + panel_begin + p * panel_step) * k_total * width;
-    if (transposed) {
-      for (std::int64_t n = n_begin; n < n_end; ++n)
-        for (std::int64_t k = begin; k < end; ++k)
-          panel[onednn_offset<T>(k_begin + k, n - n_begin, width)] = T(source(g, n, k));
-    } else {
-      for (std::int64_t k = begin; k < end; ++k)
-        for (std::int64_t n = n_begin; n < n_end; ++n)
-          panel[onednn_offset<T>(k_begin + k, n - n_begin, width)] = T(source(g, k, n));
+    const std::int64_t n_begin = p * width, n_here = std::min(width, n_count - n_begin);
+    T block[Rows * 64]; // width is at most 64
+    for (std::int64_t k = begin; k < end && !transposed; ++k)
+      convert(&source(g, k, n_begin), n_here, block + (k - begin) * 64);
+    for (std::int64_t n = 0; n < n_here && transposed; ++n) {
+      T column[Rows];
+      convert(&source(g, n_begin + n, begin), end - begin, column);
+      for (std::int64_t k = 0; k < end - begin; ++k) block[k * 64 + n] = column[k];
     }
+    place_rows(k_begin + begin, end - begin, n_here, width,
+               panels.data() + (g * panel_total + panel_begin + p * panel_step) * k_total * width,
+               [&](std::int64_t i) { return block + i * 64; });
   }
 };
 
@@ -126,7 +97,7 @@ struct onednn_product_kernel {
         T* to = left + (c * height + i) * depth;
         const std::int64_t begin = c * depth;
         const std::int64_t count = row ? std::clamp<std::int64_t>(k_count - begin, 0, depth) : 0;
-        for (std::int64_t k = 0; k < count; ++k) to[k] = T(row[begin + k]);
+        if (count > 0) convert(row + begin, count, to);
         for (std::int64_t k = count; k < depth; ++k) to[k] = T(0.0f);
       }
     }
