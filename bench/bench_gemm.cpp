@@ -82,7 +82,8 @@ void product(benchmark::State& state) {
 template <class Engine, class T>
 void weight_gradient(benchmark::State& state) {
   problem<T> p(state);
-  const auto packed = Engine::template allocate<exec_space, T>(p.exec, p.groups, state.range(2), state.range(3));
+  const auto packed =
+      Engine::template allocate<exec_space, T>(p.exec, 1, state.range(2), state.range(3)); // for kernels
   const Kokkos::View<accumulate_t<T>***, Kokkos::LayoutRight, space> gradient("gradient", p.groups, p.k, p.n);
   for (auto _ : state) {
     gemm::grouped_weight_gradient<Engine>(p.exec, p.list(), p.left(), gemm::rows<T, space>(p.y), packed, gradient,
@@ -108,6 +109,23 @@ void pack(benchmark::State& state) {
   }
 }
 
+#if SWITCHYARD_HAS_ONEDNN
+/// The ceiling: one kernel, one thread, all operands in the first-level cache.
+template <class T>
+void micro_kernel(benchmark::State& state) {
+  constexpr std::int64_t depth = 64, size = 64 * depth;
+  const auto kernels = gemm::detail::make_onednn_kernels<T>(depth, 64);
+  if (!kernels) return state.SkipWithError("this CPU has no such kernel");
+  std::mt19937 bits(1);
+  const auto left = random<Kokkos::View<T**, Kokkos::LayoutRight, space>>("left", bits, 64, depth);
+  const auto panel = random<Kokkos::View<T**, Kokkos::LayoutRight, space>>("panel", bits, depth, 64);
+  std::vector<float> sum(size);
+  std::vector<char> own(kernels->scratch);
+  for (auto _ : state) kernels->multiply(left.data(), 64, panel.data(), sum.data(), own.data());
+  state.counters["FLOP/s"] = benchmark::Counter(2.0 * 64 * size, benchmark::Counter::kIsIterationInvariantRate);
+}
+#endif
+
 template <class Engine, class T>
 void all(const std::string& type) {
   const auto add = [&](const char* what, void (*function)(benchmark::State&)) {
@@ -117,7 +135,7 @@ void all(const std::string& type) {
       b->Args({groups, 4096, 768, 3072});
       b->Args({groups, 4096, 3072, 768});
     }
-    b->ComputeStatistics("most", [](const std::vector<double>& v) { return *std::max_element(v.begin(), v.end()); });
+    b->ComputeStatistics("best", [](const std::vector<double>& v) { return *std::min_element(v.begin(), v.end()); });
   };
   add("product", product<Engine, T>);
   add("weight_gradient", weight_gradient<Engine, T>);
@@ -137,6 +155,8 @@ int main(int count, char** arguments) {
   all<gemm::blas_engine, float>("float");
 #endif
 #if SWITCHYARD_HAS_ONEDNN
+  benchmark::RegisterBenchmark("onednn/float/micro_kernel", micro_kernel<float>);
+  benchmark::RegisterBenchmark("onednn/bfloat16/micro_kernel", micro_kernel<bfloat16>);
   all<gemm::onednn_engine, float>("float");
   all<gemm::onednn_engine, bfloat16>("bfloat16");
 #endif
