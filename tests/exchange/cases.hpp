@@ -141,7 +141,7 @@ inline test_case make_case(const policies& p, std::uint64_t seed, bool wide = fa
   const double in = 1 / std::sqrt(static_cast<double>(M)), hidden = 1 / std::sqrt(static_cast<double>(F));
   fill("x", {G, S, M}, 1);
   fill("dy", {G, S, M}, 1);
-  fill("router.weight", {M, E}, wide ? in : 2 * in); // wide: no probability is all but 1
+  fill("router.weight", {M, E}, 2 * in);
   fill("wi.weight", {E, M, F}, in);
   if (p.gated) fill("wi_gate.weight", {E, M, F}, in);
   fill("wo.weight", {E, F, M}, hidden);

@@ -79,9 +79,16 @@ struct backward_kernel {
     const Real* p = &d.probs(t, 0);
     for (std::int64_t e = 0; e < experts; ++e) g[e] = loss_scale * dp_losses(group, e);
     gates_backward(set, d, t, &dq(t, 0), [&](std::int32_t e, Real dr) { g[e] += dr; });
-    // dh_i = p_i (dp_i - sum_l p_l dp_l) + c_z 2/n lse p_i
+    // dh_i = p_i (dp_i - sum_l p_l dp_l) + c_z 2/n lse p_i. A constant added to dp changes nothing: seen from the most
+    // probable expert, no difference loses its digits when p is all but 1 there.
+    std::int64_t most = 0;
+    for (std::int64_t e = 1; e < experts; ++e) most = p[e] > p[most] ? e : most;
+    const Real origin = g[most];
     Real mean = 0;
-    for (std::int64_t e = 0; e < experts; ++e) mean += p[e] * g[e];
+    for (std::int64_t e = 0; e < experts; ++e) {
+      g[e] -= origin;
+      mean += p[e] * g[e];
+    }
     const Real z = loss_scale * static_cast<Real>(set.router_z * 2 * result(9)) * d.lse(t);
     for (std::int64_t e = 0; e < experts; ++e) g[e] = p[e] * (g[e] - mean + z);
     if (set.load > 0) add_load(t, g);
