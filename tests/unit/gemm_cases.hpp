@@ -43,6 +43,7 @@ TEMPLATE_LIST_TEST_CASE("products of every height, of one group and of many", ""
     CHECK(product_error<engine, exec_space, A, T>({rows}, 300, 70, shape::plain, true, false) < 16);
     CHECK(product_error<engine, exec_space, A, T>({0, 0, rows, 0}, 40, 24, shape::paired, false, false) < 16);
     CHECK(product_error<engine, exec_space, A, T>({rows, 1}, 301, 130, shape::stacked, false, false) < 16);
+    CHECK(product_error<engine, exec_space, A, T>({1, rows}, 1601, 30, shape::plain, true, true) == 0);
   }
 }
 
@@ -58,13 +59,15 @@ TEMPLATE_LIST_TEST_CASE("weight gradients agree with loops in double", "", subje
   CHECK(gradient_error<engine, exec_space, A, T, T>({0, 1300, 0, 513}, 300, 70, false, false) < 16);
   CHECK(gradient_error<engine, exec_space, A, T, T>({1300, 2}, 70, 20, true, true) == 0);
   CHECK(gradient_error<engine, exec_space, A, T, T>({0, 0}, 70, 130, false, false) == 0);
-  // More than a cache: engines may write such gradients another way.
+  // More than a cache: engines may write such gradients another way, and again another one where lines are whole.
+  CHECK(gradient_error<engine, exec_space, A, T, T>({2, 0, 3, 1, 0, 0, 0, 0, 1}, 1000, 1024, false, true) == 0);
+  CHECK(gradient_error<engine, exec_space, A, T, T>({2, 0, 3, 1, 0, 0, 0, 0, 600}, 1000, 1024, true, true) == 0);
   CHECK(gradient_error<engine, exec_space, A, T, T>({2, 0, 3, 1, 0, 0, 0, 0, 1}, 1000, 1030, false, true) == 0);
 }
 
 TEMPLATE_LIST_TEST_CASE("a row's bytes do not depend on the rows beside it", "", exact) {
   if (!engine::row_invariant) SKIP("the engine does not promise it");
-  for (const extent k : {1, 17, 100, 300, 768}) {
+  for (const extent k : {1, 17, 100, 300, 768, 1601}) {
     CAPTURE(k);
     CHECK(rows_that_vary<engine, exec_space, TestType>(k, 8) == 0);
     CHECK(rows_that_vary<engine, exec_space, TestType>(k, 100) == 0);

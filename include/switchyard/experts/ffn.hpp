@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #pragma once
 
+#include <switchyard/core/large_pages.hpp>
 #include <switchyard/experts/detail/ffn_kernels.hpp>
 #include <switchyard/gemm/grouped_product.hpp>
 
@@ -63,9 +64,8 @@ struct ffn_tape {
 
  private:
   static auto make(const char* what, std::int64_t rows, std::int64_t columns) {
-    return Kokkos::View<T**, Kokkos::LayoutRight, Space>(
-        Kokkos::view_alloc(Kokkos::WithoutInitializing, std::string("switchyard::experts::") + what),
-        static_cast<std::size_t>(rows), static_cast<std::size_t>(columns));
+    return switchyard::detail::make_raw<Kokkos::View<T**, Kokkos::LayoutRight, Space>>(
+        std::string("switchyard::experts::") + what, rows, columns);
   }
 };
 

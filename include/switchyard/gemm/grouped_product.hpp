@@ -3,10 +3,8 @@
 #pragma once
 
 #include <switchyard/config.hpp>
-#include <switchyard/gemm/portable.hpp>
-#if SWITCHYARD_HAS_ONEDNN
+#include <switchyard/gemm/host.hpp>
 #include <switchyard/gemm/onednn.hpp>
-#endif
 
 /// \file
 /// Grouped matrix products: the one door to every engine. All the time of a layer goes through here.
@@ -21,17 +19,15 @@
 namespace switchyard::gemm {
 
 namespace detail {
+#if SWITCHYARD_HAS_ONEDNN
+using best_host_engine = host_engine<avx512_source, onednn_source>;
+#else
+using best_host_engine = host_engine<avx512_source>;
+#endif
 template <class Exec, class T>
 struct choose_engine {
-  using type = portable_engine;
+  using type = std::conditional_t<best_host_engine::template supports<Exec, T>, best_host_engine, portable_engine>;
 };
-#if SWITCHYARD_HAS_ONEDNN
-template <class Exec, class T>
-requires onednn_engine::supports<Exec, T>
-struct choose_engine<Exec, T> {
-  using type = onednn_engine;
-};
-#endif
 } // namespace detail
 
 /// The engine used for products of T on Exec unless the user names another.
@@ -42,9 +38,9 @@ using default_engine = typename detail::choose_engine<Exec, T>::type;
 ///
 /// a: [rows, K], read through its index. b: the packed [groups, K, N].
 /// epilogue(group, row, column, n, values): called once for each n consecutive columns of each row, with the sums in
-/// the accumulate type; epilogues with paired = true get (group, row, column, n, gate values, values). Different calls
-/// may run at the same time, for different elements. Sums are in accumulate_t<T>, in an order that does not depend on
-/// the number of threads. Does not communicate, allocate or fence.
+/// the accumulate type, which it may overwrite; epilogues with paired = true get (group, row, column, n, gate values,
+/// values). Different calls may run at the same time, for different elements. Sums are in accumulate_t<T>, in an order
+/// that does not depend on the number of threads. Does not communicate, allocate or fence.
 template <class Engine, class Exec, class A, class Packed, class Epilogue>
 void grouped_product(const Exec& exec, const row_groups<typename Exec::memory_space>& groups,
                      const rows<A, typename Exec::memory_space>& a, const Packed& b, const Epilogue& epilogue) {

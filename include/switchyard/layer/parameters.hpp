@@ -4,6 +4,7 @@
 
 #include <Kokkos_Core.hpp>
 #include <cmath>
+#include <switchyard/core/large_pages.hpp>
 #include <switchyard/core/precision.hpp>
 #include <switchyard/core/random.hpp>
 #include <switchyard/layer/config.hpp>
@@ -28,19 +29,15 @@ struct switch_parameters {
   switch_parameters() = default;
   /// Zeros. Allocates. What the configuration does not have stays a view of nothing.
   switch_parameters(const switch_config& c, part experts)
-      : router("switchyard::router.weight", extent(c.d_model), extent(c.experts)),
-        wi("switchyard::wi.weight", extent(experts.count), extent(c.d_model), extent(c.d_ff)),
-        wo("switchyard::wo.weight", extent(experts.count), extent(c.d_ff), extent(c.d_model)) {
-    if (c.gated)
-      wi_gate = stack("switchyard::wi_gate.weight", extent(experts.count), extent(c.d_model), extent(c.d_ff));
+      : router(detail::make_zeros<matrix>("switchyard::router.weight", c.d_model, c.experts)),
+        wi(detail::make_zeros<stack>("switchyard::wi.weight", experts.count, c.d_model, c.d_ff)),
+        wo(detail::make_zeros<stack>("switchyard::wo.weight", experts.count, c.d_ff, c.d_model)) {
+    if (c.gated) wi_gate = detail::make_zeros<stack>("switchyard::wi_gate.weight", experts.count, c.d_model, c.d_ff);
     if (!c.bias) return;
-    bi = matrix("switchyard::wi.bias", extent(experts.count), extent(c.d_ff));
-    bo = matrix("switchyard::wo.bias", extent(experts.count), extent(c.d_model));
-    if (c.gated) bi_gate = matrix("switchyard::wi_gate.bias", extent(experts.count), extent(c.d_ff));
+    bi = detail::make_zeros<matrix>("switchyard::wi.bias", experts.count, c.d_ff);
+    bo = detail::make_zeros<matrix>("switchyard::wo.bias", experts.count, c.d_model);
+    if (c.gated) bi_gate = detail::make_zeros<matrix>("switchyard::wi_gate.bias", experts.count, c.d_ff);
   }
-
- private:
-  static std::size_t extent(std::int64_t n) { return static_cast<std::size_t>(n); }
 };
 
 namespace detail {

@@ -2,6 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #pragma once
 
+#include <switchyard/core/elementary.hpp>
+#include <switchyard/core/lanes.hpp>
 #include <switchyard/core/precision.hpp>
 #include <switchyard/router/decision.hpp>
 
@@ -36,6 +38,30 @@ KOKKOS_INLINE_FUNCTION std::int32_t best_of(std::int64_t n, const Score& score, 
   return best;
 }
 
+/// The same for scores in an array, whose first `taken` choices these are: at full speed as long as there is a number
+/// left among the scores. The next best is the best of those that come after the last choice in the order of the
+/// scores.
+template <class Real>
+KOKKOS_INLINE_FUNCTION std::int32_t next_best(std::int64_t n, const Real* score, const std::int32_t* chosen,
+                                              int taken) {
+  const Real least = -Kokkos::Experimental::infinity_v<Real>;
+  Real best = least;
+  std::int64_t e = 0;
+  if (taken == 0) {
+    best = lane_max<Real>(n, least, [&](std::int64_t i) { return score[i]; });
+    while (e < n && !(score[e] == best)) ++e;
+  } else {
+    const std::int64_t last = chosen[taken - 1];
+    const Real bound = score[last];
+    const auto after = [&](std::int64_t i) { return score[i] < bound || (score[i] == bound && i > last); };
+    best = lane_max<Real>(n, least, [&](std::int64_t i) { return after(i) ? score[i] : least; });
+    while (e < n && !(score[e] == best && after(e))) ++e;
+  }
+  if (best > least && e < n) return static_cast<std::int32_t>(e);
+  return best_of<Real>(
+      n, [&](std::int32_t i) { return score[i]; }, chosen, taken);
+}
+
 template <class Real, class Storage, class Space>
 struct softmax_kernel {
   Kokkos::View<const Real**, Kokkos::LayoutRight, Space> logits; // [T, E]
@@ -46,13 +72,9 @@ struct softmax_kernel {
     const std::int64_t experts = static_cast<std::int64_t>(logits.extent(1));
     const Real* h = &logits(t, 0);
     Real* p = &probs(t, 0);
-    Real largest = h[0];
-    for (std::int64_t e = 1; e < experts; ++e) largest = h[e] > largest ? h[e] : largest;
-    Real sum = 0;
-    for (std::int64_t e = 0; e < experts; ++e) {
-      p[e] = Kokkos::exp(h[e] - largest);
-      sum += p[e];
-    }
+    const Real largest = lane_max<Real>(experts, h[0], [&](std::int64_t e) { return h[e]; });
+    for (std::int64_t e = 0; e < experts; ++e) p[e] = fast_exp(h[e] - largest);
+    const Real sum = lane_sum<Real>(experts, [&](std::int64_t e) { return p[e]; });
     for (std::int64_t e = 0; e < experts; ++e) p[e] = rounded<Storage>(p[e] / sum);
     lse(t) = largest + Kokkos::log(sum);
   }
@@ -86,8 +108,7 @@ struct select_kernel {
         };
         choice[j] = best_of<Real>(size.experts, noisy, choice, j);
       } else {
-        choice[j] = best_of<Real>(
-            size.experts, [&](std::int32_t e) { return p[e]; }, choice, j);
+        choice[j] = next_best(size.experts, p, choice, j);
       }
       slot[j] = slot_dropped; // wants one
     }

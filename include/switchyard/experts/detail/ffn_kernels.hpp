@@ -20,11 +20,27 @@ struct hidden_dropout {
   Acc rate = 0;
   generator draw;
   KOKKOS_FUNCTION Acc factor(std::int64_t slot, std::int64_t d_ff, std::int64_t column) const {
-    if (rate <= 0) return 1;
     const auto element = static_cast<std::uint64_t>(slot * d_ff + column);
     return draw.template uniform<Acc>(element) < rate ? Acc(0) : Acc(1) / (Acc(1) - rate);
   }
+  /// values[j] times the factor of column + j.
+  KOKKOS_FUNCTION void apply(std::int64_t slot, std::int64_t d_ff, std::int64_t column, int n, Acc* values) const {
+    for (int j = 0; j < n; ++j) values[j] *= factor(slot, d_ff, column + j);
+  }
 };
+
+// The epilogues work in place on the sums they are handed, one plain loop after another over values that are in the
+// first-level cache: what a call decides is decided outside of the loops, so that each of them becomes vector code.
+
+template <class Acc>
+KOKKOS_INLINE_FUNCTION void add(const Acc* KOKKOS_RESTRICT from, int n, Acc* KOKKOS_RESTRICT values) {
+  for (int j = 0; j < n; ++j) values[j] += from[j];
+}
+
+template <class T, class Acc>
+KOKKOS_INLINE_FUNCTION void store(const Acc* KOKKOS_RESTRICT values, int n, T* KOKKOS_RESTRICT to) {
+  for (int j = 0; j < n; ++j) to[j] = T(values[j]);
+}
 
 /// h = T(D act(a)), and a itself where the backward will want it.
 template <class T, class Space>
@@ -37,15 +53,14 @@ struct hidden_epilogue {
   bias_view<T, Space> bias;
   gemm::index_view<Space> slot;
 
-  KOKKOS_FUNCTION void operator()(std::int64_t expert, std::int64_t row, std::int64_t column, int n,
-                                  const acc* sum) const {
-    const auto d_ff = static_cast<std::int64_t>(hidden.extent(1));
-    for (int j = 0; j < n; ++j) {
-      const acc a = bias.data() ? sum[j] + bias(expert, column + j) : sum[j];
-      if (pre.data()) pre(row, column + j) = T(a);
-      const acc keep = dropout.rate > 0 ? dropout.factor(slot(row), d_ff, column + j) : acc(1);
-      hidden(row, column + j) = T(keep * activate(activation, a));
-    }
+  KOKKOS_FUNCTION void operator()(std::int64_t expert, std::int64_t row, std::int64_t column, int n, acc* a) const {
+    if (bias.data()) add(&bias(expert, column), n, a);
+    if (pre.data()) store(a, n, &pre(row, column));
+    with_activation(activation, [&](auto act) {
+      for (int j = 0; j < n; ++j) a[j] = act.value(a[j]);
+    });
+    if (dropout.rate > 0) dropout.apply(slot(row), static_cast<std::int64_t>(hidden.extent(1)), column, n, a);
+    store(a, n, &hidden(row, column));
   }
 };
 
@@ -60,17 +75,21 @@ struct gated_epilogue {
   bias_view<T, Space> bias_gate, bias;
   gemm::index_view<Space> slot;
 
-  KOKKOS_FUNCTION void operator()(std::int64_t expert, std::int64_t row, std::int64_t column, int n, const acc* gate,
-                                  const acc* sum) const {
+  KOKKOS_FUNCTION void operator()(std::int64_t expert, std::int64_t row, std::int64_t column, int n,
+                                  acc* KOKKOS_RESTRICT u, acc* KOKKOS_RESTRICT v) const {
     const auto d_ff = static_cast<std::int64_t>(hidden.extent(1));
-    for (int j = 0; j < n; ++j) {
-      const acc u = bias.data() ? gate[j] + bias_gate(expert, column + j) : gate[j];
-      const acc v = bias.data() ? sum[j] + bias(expert, column + j) : sum[j];
-      pre(row, column + j) = T(u);
-      pre(row, d_ff + column + j) = T(v);
-      const acc keep = dropout.rate > 0 ? dropout.factor(slot(row), d_ff, column + j) : acc(1);
-      hidden(row, column + j) = T(keep * activate(activation, u) * v);
+    if (bias.data()) {
+      add(&bias_gate(expert, column), n, u);
+      add(&bias(expert, column), n, v);
     }
+    store(u, n, &pre(row, column));
+    store(v, n, &pre(row, d_ff + column));
+    with_activation(activation, [&](auto act) {
+      for (int j = 0; j < n; ++j) u[j] = act.value(u[j]);
+    });
+    if (dropout.rate > 0) dropout.apply(slot(row), d_ff, column, n, u);
+    for (int j = 0; j < n; ++j) u[j] *= v[j];
+    store(u, n, &hidden(row, column));
   }
 };
 
@@ -83,10 +102,9 @@ struct store_epilogue {
   bias_view<T, Space> bias;
   gemm::index_view<Space> place;
 
-  KOKKOS_FUNCTION void operator()(std::int64_t expert, std::int64_t row, std::int64_t column, int n,
-                                  const acc* sum) const {
-    T* to = &out(place.data() ? place(row) : row, column);
-    for (int j = 0; j < n; ++j) to[j] = T(bias.data() ? sum[j] + bias(expert, column + j) : sum[j]);
+  KOKKOS_FUNCTION void operator()(std::int64_t expert, std::int64_t row, std::int64_t column, int n, acc* sum) const {
+    if (bias.data()) add(&bias(expert, column), n, sum);
+    store(sum, n, &out(place.data() ? place(row) : row, column));
   }
 };
 
@@ -101,22 +119,30 @@ struct d_pre_epilogue {
   matrix<T, Space> hidden, pre, d_pre;
   gemm::index_view<Space> slot;
 
-  KOKKOS_FUNCTION void operator()(std::int64_t, std::int64_t row, std::int64_t column, int n, const acc* sum) const {
+  KOKKOS_FUNCTION void operator()(std::int64_t, std::int64_t row, std::int64_t column, int n,
+                                  acc* KOKKOS_RESTRICT dh) const {
     const auto d_ff = static_cast<std::int64_t>(hidden.extent(1));
-    for (int j = 0; j < n; ++j) {
-      const std::int64_t f = column + j;
-      const acc keep = dropout.rate > 0 ? dropout.factor(slot(row), d_ff, f) : acc(1);
-      const acc dh = sum[j] * keep;
-      if (gated) {
-        const acc u = static_cast<acc>(pre(row, f)), v = static_cast<acc>(pre(row, d_ff + f));
-        d_pre(row, f) = T(dh * v * activate_derivative(activation, u));
-        d_pre(row, d_ff + f) = T(dh * activate(activation, u));
-      } else if (pre.data()) {
-        d_pre(row, f) = T(dh * activate_derivative(activation, static_cast<acc>(pre(row, f))));
-      } else { // plain ReLU: h > 0 exactly where a > 0 and D > 0
-        d_pre(row, f) = T(static_cast<acc>(hidden(row, f)) > acc(0) ? dh : acc(0));
-      }
+    if (dropout.rate > 0) dropout.apply(slot(row), d_ff, column, n, dh);
+    if (!pre.data()) { // plain ReLU: h > 0 exactly where a > 0 and D > 0
+      const T* KOKKOS_RESTRICT h = &hidden(row, column);
+      for (int j = 0; j < n; ++j) dh[j] = static_cast<acc>(h[j]) > acc(0) ? dh[j] : acc(0);
+      store(dh, n, &d_pre(row, column));
+      return;
     }
+    with_activation(activation, [&](auto act) {
+      const T* KOKKOS_RESTRICT u = &pre(row, column);
+      T* KOKKOS_RESTRICT du = &d_pre(row, column);
+      if (!gated) {
+        for (int j = 0; j < n; ++j) du[j] = T(dh[j] * act.derivative(static_cast<acc>(u[j])));
+        return;
+      }
+      const T* KOKKOS_RESTRICT v = &pre(row, d_ff + column);
+      T* KOKKOS_RESTRICT dv = &d_pre(row, d_ff + column);
+      for (int j = 0; j < n; ++j) {
+        du[j] = T(dh[j] * static_cast<acc>(v[j]) * act.derivative(static_cast<acc>(u[j])));
+        dv[j] = T(dh[j] * act.value(static_cast<acc>(u[j])));
+      }
+    });
   }
 };
 

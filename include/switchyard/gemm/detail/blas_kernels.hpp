@@ -84,7 +84,7 @@ struct blas_product_kernel {
     const std::int64_t k_count = static_cast<std::int64_t>(b.extent(1)),
                        n_count = static_cast<std::int64_t>(b.extent(2));
     const std::int64_t parts = ceil_div(n_count, Width), task = member.league_rank();
-    const tile_position tile = find_tile(groups, task / parts, Height);
+    const tile_position tile = find_tile(groups, task / parts, Height, Height);
     if (tile.group < 0) return;
     char* memory = scratch_of(member, scratch_bytes());
     T* left = reinterpret_cast<T*>(memory);

@@ -50,7 +50,7 @@ struct product_kernel {
   Epilogue epilogue;
 
   KOKKOS_FUNCTION void operator()(std::int64_t task) const {
-    const tile_position tile = find_tile(groups, task / panels, Rows);
+    const tile_position tile = find_tile(groups, task / panels, Rows, Rows);
     if (tile.group < 0) return;
     const std::int64_t panel = task % panels;
     const A* row[Rows];

@@ -18,28 +18,29 @@ struct dx_epilogue {
   Kokkos::View<const T**, Kokkos::LayoutRight, Space> rows; // [rows, M] dX
   Kokkos::View<T**, Kokkos::LayoutRight, Space> dx;         // [T, M]
 
-  KOKKOS_FUNCTION void operator()(std::int64_t, std::int64_t t, std::int64_t column, int n, const Real* router) const {
+  KOKKOS_FUNCTION void operator()(std::int64_t, std::int64_t t, std::int64_t column, int n,
+                                  Real* KOKKOS_RESTRICT router) const {
     using acc = accumulate_t<T>;
-    const auto width = static_cast<std::int64_t>(dx.extent(1));
-    acc sum[chunk];
+    if (noise.active()) {
+      const auto first = static_cast<std::uint64_t>(
+          (size.group_begin * size.tokens + t) * static_cast<std::int64_t>(dx.extent(1)) + column);
+      for (int i = 0; i < n; ++i) router[i] *= noise.template factor<Real>(first + static_cast<std::uint64_t>(i));
+    }
     for (int begin = 0; begin < n; begin += chunk) {
       const int count = n - begin < chunk ? n - begin : chunk;
+      acc sum[chunk];
       for (int i = 0; i < count; ++i) sum[i] = 0;
       for (int j = 0; j < set.choices; ++j) {
         const std::int64_t row = map(d.choice(t, j), t / size.tokens, d.slot(t, j));
         if (row < 0) continue;
-        const T* from = &rows(row, column + begin);
+        const T* KOKKOS_RESTRICT from = &rows(row, column + begin);
         for (int i = 0; i < count; ++i) sum[i] += static_cast<acc>(from[i]);
       }
-      for (int i = 0; i < count; ++i) {
-        const std::int64_t m = column + begin + i;
-        const auto element = static_cast<std::uint64_t>((size.group_begin * size.tokens + t) * width + m);
-        const Real scale = noise.active() ? noise.template factor<Real>(element) : Real(1);
-        dx(t, m) = T(sum[i] + static_cast<acc>(scale * router[begin + i]));
-      }
+      T* KOKKOS_RESTRICT to = &dx(t, column + begin);
+      for (int i = 0; i < count; ++i) to[i] = T(sum[i] + static_cast<acc>(router[begin + i]));
     }
   }
-  static constexpr int chunk = 16;
+  static constexpr int chunk = 64;
 };
 
 template <class From, class To>

@@ -74,9 +74,7 @@ auto switch_layer<E, P, M, R, G>::make_tape(const E& exec, std::int64_t groups, 
   t.all_tokens = typename tape_type::template vector<std::int64_t>("switchyard::all_tokens", 2);
   Kokkos::deep_copy(exec, Kokkos::subview(t.all_tokens, 1), t.tokens());
   const auto allocate = [](auto& view, const char* what, std::int64_t rows, std::int64_t columns) {
-    view = std::remove_reference_t<decltype(view)>(
-        Kokkos::view_alloc(Kokkos::WithoutInitializing, std::string("switchyard::") + what),
-        static_cast<std::size_t>(rows), static_cast<std::size_t>(columns));
+    view = detail::make_raw<std::remove_reference_t<decltype(view)>>(std::string("switchyard::") + what, rows, columns);
   };
   if (config_.jitter > 0 || config_.input_dropout > 0) allocate(t.scaled_input, "scaled_input", t.tokens(), m);
   allocate(t.dq, "dq", t.tokens(), t.choices);

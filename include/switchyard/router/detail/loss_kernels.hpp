@@ -18,9 +18,7 @@ inline constexpr int tokens = 0, z = 1, entropy = 2, confidence = 3, wanted = 4,
 template <class Real>
 KOKKOS_INLINE_FUNCTION std::int32_t kth_largest(const Real* h, std::int64_t experts, int k) {
   std::int32_t best[max_choices];
-  for (int j = 0; j < k; ++j)
-    best[j] = best_of<Real>(
-        experts, [&](std::int32_t e) { return h[e]; }, best, j);
+  for (int j = 0; j < k; ++j) best[j] = next_best(experts, h, best, j);
   return best[k - 1];
 }
 
@@ -60,20 +58,21 @@ struct sum_block_kernel {
     }
   }
 
-  KOKKOS_FUNCTION void add_token(std::int64_t t, Real* f, Real* p, Real* load, Real* scalar) const {
+  KOKKOS_FUNCTION void add_token(std::int64_t t, Real* f, Real* KOKKOS_RESTRICT p, Real* load, Real* scalar) const {
     const std::int64_t experts = size.experts;
-    Real entropy = 0, largest = 0;
-    for (std::int64_t e = 0; e < experts; ++e) {
-      const Real q = d.probs(t, e);
-      p[e] += q;
-      entropy -= q > 0 ? q * Kokkos::log(q) : Real(0);
-      largest = q > largest ? q : largest;
-    }
+    const Real* q = &d.probs(t, 0);
+    const Real* h = &d.logits(t, 0);
+    const Real lse = d.lse(t);
+    for (std::int64_t e = 0; e < experts; ++e) p[e] += q[e];
+    // -sum q log q, with log q = h - lse
+    const Real entropy =
+        lane_sum<Real>(experts, [&](std::int64_t e) { return q[e] > 0 ? q[e] * (lse - h[e]) : Real(0); });
+    const Real largest = lane_max<Real>(experts, Real(0), [&](std::int64_t e) { return q[e]; });
     scalar[column::tokens] += 1;
-    scalar[column::z] += d.lse(t) * d.lse(t);
+    scalar[column::z] += lse * lse;
     scalar[column::entropy] += entropy;
     scalar[column::confidence] += largest;
-    scalar[column::nonfinite] += Kokkos::isfinite(d.lse(t)) ? Real(0) : Real(1);
+    scalar[column::nonfinite] += Kokkos::isfinite(lse) ? Real(0) : Real(1);
 
     int wanted = 0, kept = 0;
     for (int j = 0; j < set.choices; ++j) {

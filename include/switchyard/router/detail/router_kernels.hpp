@@ -46,11 +46,11 @@ struct logit_epilogue {
   static constexpr bool paired = false;
   Kokkos::View<Real**, Kokkos::LayoutRight, Space> logits;
   Real cap;
-  KOKKOS_FUNCTION void operator()(std::int64_t, std::int64_t row, std::int64_t column, int n, const Real* sum) const {
-    for (int j = 0; j < n; ++j) {
-      const Real h = cap > 0 ? cap * Kokkos::tanh(sum[j] / cap) : sum[j];
-      logits(row, column + j) = rounded<Storage>(h);
-    }
+  KOKKOS_FUNCTION void operator()(std::int64_t, std::int64_t row, std::int64_t column, int n, Real* h) const {
+    if (cap > 0)
+      for (int j = 0; j < n; ++j) h[j] = cap * Kokkos::tanh(h[j] / cap);
+    Real* KOKKOS_RESTRICT to = &logits(row, column);
+    for (int j = 0; j < n; ++j) to[j] = rounded<Storage>(h[j]);
   }
 };
 
@@ -81,14 +81,9 @@ struct backward_kernel {
     gates_backward(set, d, t, &dq(t, 0), [&](std::int32_t e, Real dr) { g[e] += dr; });
     // dh_i = p_i (dp_i - sum_l p_l dp_l) + c_z 2/n lse p_i. A constant added to dp changes nothing: seen from the most
     // probable expert, no difference loses its digits when p is all but 1 there.
-    std::int64_t most = 0;
-    for (std::int64_t e = 1; e < experts; ++e) most = p[e] > p[most] ? e : most;
-    const Real origin = g[most];
-    Real mean = 0;
-    for (std::int64_t e = 0; e < experts; ++e) {
-      g[e] -= origin;
-      mean += p[e] * g[e];
-    }
+    const Real origin = g[next_best<Real>(experts, p, nullptr, 0)];
+    for (std::int64_t e = 0; e < experts; ++e) g[e] -= origin;
+    const Real mean = lane_sum<Real>(experts, [&](std::int64_t e) { return p[e] * g[e]; });
     const Real z = loss_scale * static_cast<Real>(set.router_z * 2 * result(9)) * d.lse(t);
     for (std::int64_t e = 0; e < experts; ++e) g[e] = p[e] * (g[e] - mean + z);
     if (set.load > 0) add_load(t, g);

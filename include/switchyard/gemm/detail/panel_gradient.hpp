@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #pragma once
 
-#include <switchyard/gemm/detail/onednn_product.hpp>
+#include <switchyard/gemm/detail/micro_kernels.hpp>
 #if defined(__SSE2__)
 #include <emmintrin.h>
 #endif
@@ -26,15 +26,16 @@ inline void stream_end() {
 #endif
 }
 
-/// dW[g] (=|+=) sum over the rows of g of a(row)^T d(row), for 1 KiB of a's columns and a range of its column panels.
-/// Blocks of 512 token rows one after another; within a block the columns of a are turned into rows once, the columns
-/// of d packed panel by panel. The order of a sum depends on its group's rows alone.
+/// dW[g] (=|+=) sum over the rows of g of a(row)^T d(row), for 384 or 192 of a's columns and a range of its column
+/// panels. Blocks of 512 token rows one after another; within a block the columns of a are turned into rows once, the
+/// columns of d packed panel by panel. The order of a sum depends on its group's rows alone.
 template <class A, class D, class T, class G, class Exec>
-struct onednn_weight_gradient_kernel {
+struct panel_gradient_kernel {
   using space = typename Exec::memory_space;
-  using kernels_type = onednn_kernels<T>;
-  static constexpr std::int64_t Tile = kernels_type::gradient_tile, Rows = 1024 / sizeof(T);
-  static constexpr std::int64_t Block = kernels_type::block, Stride = kernels_type::block_stride;
+  using kernels_type = micro_kernels<T>;
+  using acc = accumulate_t<T>;
+  static constexpr std::int64_t Tile = kernels_type::tile, Rows = (sizeof(T) == 2 ? 4 : 2) * Tile;
+  static constexpr std::int64_t Block = gradient_block, Stride = gradient_stride;
   static constexpr std::int64_t Together = 16; // token rows are padded to a multiple of it
   static constexpr std::int64_t Panels = 4;    // panels of d packed at once
 
@@ -49,7 +50,7 @@ struct onednn_weight_gradient_kernel {
 
   static std::size_t left_bytes() { return line_bytes<T>(Rows * Stride); }
   static std::size_t right_bytes(const kernels_type& k) { return line_bytes<T>(Panels * Block * k.width); }
-  static std::size_t sum_bytes(const kernels_type& k) { return line_bytes<float>(Tile * k.width); }
+  static std::size_t sum_bytes(const kernels_type& k) { return line_bytes<acc>(Tile * k.width); }
   static std::size_t scratch_bytes(const kernels_type& k) {
     return left_bytes() + right_bytes(k) + sum_bytes(k) + k.scratch;
   }
@@ -68,7 +69,7 @@ struct onednn_weight_gradient_kernel {
     char* memory = scratch_of(member, scratch_bytes(*kernels));
     T* left = reinterpret_cast<T*>(memory);
     T* right = reinterpret_cast<T*>(memory + left_bytes());
-    float* sum = reinterpret_cast<float*>(memory + left_bytes() + right_bytes(*kernels));
+    acc* sum = reinterpret_cast<acc*>(memory + left_bytes() + right_bytes(*kernels));
     void* own = memory + left_bytes() + right_bytes(*kernels) + sum_bytes(*kernels);
 
     for (std::int64_t row = begin; row < end; row += Block) {
@@ -78,12 +79,26 @@ struct onednn_weight_gradient_kernel {
         const std::int64_t ready = (p - p_begin) % Panels;
         if (ready == 0) pack(row, count, padded, p, std::min(p + Panels, p_end), right);
         for (std::int64_t k = k_begin; k < k_end; k += Tile) {
-          kernels->reduce(left + (k - k_begin) * Stride, right + ready * padded * width, padded, sum, own);
-          store(g, k, std::min(k + Tile, k_end), p * width, sum, accumulate || row > begin);
+          const std::int64_t last = std::min(k + Tile, k_end), n = p * width;
+          const T *rows = left + (k - k_begin) * Stride, *panel = right + ready * padded * width;
+          const bool add = accumulate || row > begin;
+          if (kernels->anywhere && n + width <= d.columns()) {
+            G* to = &gradient(g, k, n);
+            const bool lines = to_whole_lines(to);
+            kernels->reduce(rows, Stride, last - k, panel, padded, to, d.columns(),
+                            add     ? sums::add
+                            : lines ? sums::stream
+                                    : sums::set,
+                            own);
+          } else {
+            kernels->reduce(rows, Stride, last - k, panel, padded, sum, width, sums::set, own);
+            store(g, k, last, n, sum, add);
+          }
         }
       }
     }
-    onednn_kernel<T>::leave();
+    if (past_caches) stream_end();
+    kernels->leave();
   }
 
   /// left(k, r) = a(row + r)[k]
@@ -117,8 +132,13 @@ struct onednn_weight_gradient_kernel {
                    right + (p - p_begin) * panel, [&](std::int64_t i) { return d(row + r + i) + p * width; });
   }
 
-  void store(std::int64_t g, std::int64_t k_begin, std::int64_t k_end, std::int64_t n, const float* sum,
-             bool add) const {
+  /// May these rows be written past the caches, a line at a time?
+  bool to_whole_lines(const G* to) const {
+    return past_caches && reinterpret_cast<std::uintptr_t>(to) % 64 == 0 &&
+           static_cast<std::size_t>(d.columns()) * sizeof(G) % 64 == 0;
+  }
+
+  void store(std::int64_t g, std::int64_t k_begin, std::int64_t k_end, std::int64_t n, const acc* sum, bool add) const {
     const std::int64_t width = kernels->width, here = std::min(width, d.columns() - n);
     for (std::int64_t k = k_begin; k < k_end; ++k, sum += width) {
       G* to = &gradient(g, k, n);
@@ -133,7 +153,6 @@ struct onednn_weight_gradient_kernel {
         }
       convert(sum, here, to);
     }
-    if (past_caches) stream_end();
   }
 
   void clear(std::int64_t g, std::int64_t k_begin, std::int64_t k_end, std::int64_t n_begin, std::int64_t n_end) const {

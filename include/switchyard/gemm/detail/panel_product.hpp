@@ -2,14 +2,13 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #pragma once
 
-#include <switchyard/gemm/detail/host_tasks.hpp>
-#include <switchyard/gemm/detail/onednn_kernels.hpp>
+#include <switchyard/gemm/detail/micro_kernels.hpp>
 
 namespace switchyard::gemm::detail {
 
 /// W [groups, K, N], or [groups, N, K] for the transposed order, into panels. One task fills 32 rows of a panel.
 template <class T, class W, class Space>
-struct onednn_pack_kernel {
+struct panel_pack_kernel {
   static constexpr std::int64_t Rows = 32;
   Kokkos::View<const W***, Kokkos::LayoutRight, Space> source;
   Kokkos::View<T*, Space> panels; // [groups, panel_total, k_total, width], zero where no matrix is
@@ -36,12 +35,13 @@ struct onednn_pack_kernel {
   }
 };
 
-/// A tile of up to 64 rows times a range of column panels. The rows are copied once, in the order that the kernels
+/// A tile of rows times a range of column panels. The rows are copied once, in the order that the kernels
 /// read them; then panel by panel the sums, and the epilogue while they are in the cache.
 template <class A, class T, class Exec, class Epilogue>
-struct onednn_product_kernel {
+struct panel_product_kernel {
   using space = typename Exec::memory_space;
-  using kernels_type = onednn_kernels<T>;
+  using kernels_type = micro_kernels<T>;
+  using acc = accumulate_t<T>;
   static constexpr int Matrices = Epilogue::paired ? 2 : 1;
 
   row_groups<space> groups;
@@ -55,20 +55,20 @@ struct onednn_product_kernel {
   static std::size_t left_bytes(const kernels_type& k) {
     return line_bytes<T>(kernels_type::tile * k.chunks * k.depth);
   }
-  static std::size_t sum_bytes(const kernels_type& k) { return line_bytes<float>(kernels_type::tile * k.width); }
+  static std::size_t sum_bytes(const kernels_type& k) { return line_bytes<acc>(kernels_type::tile * k.width); }
   static std::size_t scratch_bytes(const kernels_type& k) { return left_bytes(k) + 2 * sum_bytes(k) + k.scratch; }
 
   void operator()(const typename scratch_policy<Exec>::member_type& member) const {
     const std::int64_t task = member.league_rank();
-    const tile_position tile = find_tile(groups, task / parts, kernels_type::tile);
+    const tile_position tile = find_tile(groups, task / parts, kernels_type::tile, kernels->step);
     if (tile.group < 0) return;
     char* memory = scratch_of(member, scratch_bytes(*kernels));
     T* left = reinterpret_cast<T*>(memory);
-    float* sum[2] = {reinterpret_cast<float*>(memory + left_bytes(*kernels)),
-                     reinterpret_cast<float*>(memory + left_bytes(*kernels) + sum_bytes(*kernels))};
+    acc* sum[2] = {reinterpret_cast<acc*>(memory + left_bytes(*kernels)),
+                   reinterpret_cast<acc*>(memory + left_bytes(*kernels) + sum_bytes(*kernels))};
     void* own = memory + left_bytes(*kernels) + 2 * sum_bytes(*kernels);
 
-    const std::int64_t height = round_up(tile.end - tile.begin, kernels_type::step);
+    const std::int64_t height = round_up(tile.end - tile.begin, kernels->step);
     gather(tile, height, left);
     const std::int64_t part = task % parts, panels = kernels->panels, width = kernels->width;
     for (std::int64_t p = part * panels / parts; p < (part + 1) * panels / parts; ++p) {
@@ -85,7 +85,7 @@ struct onednn_product_kernel {
           epilogue(tile.group, r, p * width, here, sum[0] + at);
       }
     }
-    onednn_kernel<T>::leave();
+    kernels->leave();
   }
 
   /// Rows of the tile to left [chunks, height, depth]; zeros below the last row and beyond the last k.
