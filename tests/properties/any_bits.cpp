@@ -68,3 +68,16 @@ TEST_CASE("any bits route to valid slots", "[fuzz]") {
         REQUIRE(o.guards_intact);
       }
 }
+
+TEST_CASE("an expert whose logit is NaN is not drawn where another one has a number", "[fuzz]") {
+  for (const subject& s : subjects()) {
+    switchyard::switch_config c{.d_model = 6, .d_ff = 4, .experts = 3};
+    c.sample_temperature = 1;
+    job j = random_job(c, 2, 17, 5);
+    j.training = true;
+    for (std::size_t m = 0; m < 6; ++m) j.weights.router[3 * m] = std::numeric_limits<double>::quiet_NaN();
+    const outcome o = s.run(j);
+    INFO(s.precision);
+    for (const std::int64_t e : o.choice) CHECK((e == 1 || e == 2));
+  }
+}

@@ -292,3 +292,21 @@ TEST_CASE("14: errors fall with precision", "[metamorphic]") {
   CHECK(error["selective<half>"] < error["selective<bfloat16>"]);
   CHECK(error["selective<bfloat16>"] <= error["uniform<bfloat16>"] * 1.5);
 }
+
+TEST_CASE("exploration and dropout act in training only", "[metamorphic]") {
+  for (const subject& s : subjects()) {
+    auto quiet = small(sy::routing_policy::top_k, 2), noisy = quiet;
+    noisy.jitter = 0.3;
+    noisy.input_dropout = 0.3;
+    noisy.expert_dropout = 0.3;
+    noisy.sample_temperature = 2;
+    job j = random_job(quiet, 2, 33, 77);
+    const outcome without = s.run(j);
+    j.config = noisy;
+    const outcome evaluated = s.run(j);
+    INFO(s.precision);
+    CHECK(evaluated.digests == without.digests);
+    j.training = true;
+    CHECK(s.run(j).digests != without.digests);
+  }
+}

@@ -31,6 +31,11 @@ std::vector<T> to_vector(const View& from) {
 }
 
 template <class View>
+void poison(const View& v) {
+  if (v.data() != nullptr) Kokkos::deep_copy(v, Kokkos::Experimental::quiet_NaN_v<typename View::value_type>);
+}
+
+template <class View>
 void digest(std::uint64_t& hash, const View& v) { // FNV-1a
   auto host = Kokkos::create_mirror_view_and_copy(Kokkos::HostSpace(), v);
   if (v.data() == nullptr) return;
@@ -85,6 +90,10 @@ outcome run_layer(const job& j) {
   if (j.config.bias && j.config.gated) to_view(j.weights.bi_gate, weights.bi_gate);
   const auto packed = layer.pack(exec, weights);
   const auto gradients = layer.zeros(exec);
+  if (j.backward) { // the first backward overwrites all of it
+    for (const auto& w : {gradients.wi, gradients.wi_gate, gradients.wo}) poison(w);
+    for (const auto& w : {gradients.router, gradients.bi, gradients.bi_gate, gradients.bo}) poison(w);
+  }
   const auto before_tape = watch.bytes();
   auto tape = layer.make_tape(exec, j.groups, j.tokens);
 

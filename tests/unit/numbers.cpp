@@ -4,10 +4,12 @@
 #include <cmath>
 #include <limits>
 #include <random>
+#include <switchyard/core/elementary.hpp>
+#include <switchyard/core/lanes.hpp>
 #include <switchyard/core/precision.hpp>
 #include <switchyard/core/random.hpp>
 
-// 16-bit numbers and random draws.
+// 16-bit numbers, elementary functions, sums in lanes, random draws.
 
 namespace sy = switchyard;
 
@@ -120,4 +122,42 @@ TEST_CASE("Philox is Philox", "[core]") { // known answer of Random123: counter 
   const r123::Philox4x32::ctr_type counter{};
   const r123::Philox4x32::key_type key{};
   CHECK(r123::Philox4x32{}(counter, key).v[0] == 0x6627e8d5u);
+}
+
+TEST_CASE("exp in float is off by 2 units at most, anywhere", "[core]") {
+  constexpr float infinity = std::numeric_limits<float>::infinity();
+  double worst = 0;
+  for (std::uint64_t bits = 0; bits < (std::uint64_t{1} << 32); bits += 997) {
+    const auto x = Kokkos::bit_cast<float>(static_cast<std::uint32_t>(bits));
+    const float got = sy::fast_exp(x), want = std::exp(x);
+    if (std::isnan(x)) {
+      REQUIRE(std::isnan(got));
+    } else if (std::isinf(want) || std::isinf(got)) { // at the very edge either may be the largest number
+      REQUIRE((got == want || (x > 88.72f && x < 88.73f)));
+    } else {
+      worst = std::max(worst, std::abs(got - std::exp(double{x})) / (std::nextafter(want, infinity) - want));
+    }
+  }
+  CHECK(worst < 2);
+  CHECK(sy::fast_exp(0.0f) == 1.0f);
+  CHECK(sy::fast_exp(-infinity) == 0.0f);
+  CHECK(sy::fast_exp(infinity) == infinity);
+}
+
+TEST_CASE("tanh in float is right to 2e-7", "[core]") {
+  double worst = 0;
+  for (float x = -20; x < 20; x += 1e-3f) worst = std::max(worst, std::abs(sy::fast_tanh(x) - std::tanh(double{x})));
+  CHECK(worst < 2e-7);
+  CHECK(sy::fast_tanh(std::numeric_limits<float>::infinity()) == 1.0f);
+  CHECK(std::isnan(sy::fast_tanh(std::numeric_limits<float>::quiet_NaN())));
+}
+
+TEST_CASE("sums and maxima in lanes, of any length", "[core]") {
+  for (std::int64_t n = 0; n < 70; ++n) {
+    CHECK(sy::lane_sum<double>(n, [](std::int64_t i) { return static_cast<double>(i * i); }) ==
+          static_cast<double>((n - 1) * n * (2 * n - 1) / 6));
+    for (std::int64_t top = 0; top < n; ++top)
+      CHECK(sy::lane_max<double>(n, -1.0, [&](std::int64_t i) { return i == top ? 5.0 : std::nan(""); }) == 5.0);
+    CHECK(sy::lane_max<double>(n, -1.0, [](std::int64_t) { return std::nan(""); }) == -1.0);
+  }
 }
