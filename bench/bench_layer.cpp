@@ -1,0 +1,127 @@
+// SPDX-FileCopyrightText: Switchyard contributors
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "support/figures.hpp"
+#include "support/layer_check.hpp"
+
+// The whole layer. What it is measured against is in support/figures.hpp, how it is checked in support/layer_check.hpp.
+
+namespace {
+
+using namespace bench;
+
+/// The problem of the last entry: passes of one shape come one after another and share it.
+template <class T>
+struct shared {
+  static inline std::unique_ptr<layer_loop<T>> loop;
+  static inline std::unique_ptr<layer_problem<T>> problem;
+  static void release() {
+    loop.reset();
+    problem.reset();
+  }
+};
+
+template <class T>
+layer_problem<T>& problem_of(entry e) {
+  [[maybe_unused]] static const bool once = (Kokkos::push_finalize_hook(shared<T>::release), true);
+  auto& current = shared<T>::problem;
+  const std::int64_t batches = e.shape.tokens <= 64 ? 64 : 1;
+  if (current) {
+    entry same = current->entry;
+    same.pass = e.pass;
+    if (same == e) return *current;
+  }
+  shared<switchyard::bfloat16>::release();
+  shared<float>::release();
+  current = std::make_unique<layer_problem<T>>(e, batches, chosen().control);
+  return *current;
+}
+
+template <class T>
+void layer(benchmark::State& state, const entry& e) {
+  auto& p = problem_of<T>(e);
+  const auto why = layer_check<T>(p).run(e.pass);
+  if (!why.empty()) return fail(state, why);
+  if (chosen().control) return state.SkipWithMessage("not noticed");
+
+  const workload w = p.work();
+  subject s{.entry = e, .rows = w.R, .active = w.active, .useful = w.useful(e.pass), .costs = layer_cost(w, e.pass)};
+  s.call = [&p, e] { p.run(e.pass); };
+  s.stages = s.call;
+  s.cold = s.streams = p.batches > 1;
+  auto& loop = shared<T>::loop;
+  if (matmul_loop::available() && e.choices == 1 && p.batches == 1) {
+    const bool backward = e.pass != pass::forward;
+    if (!loop || (backward && !loop->gradients)) {
+      loop.reset();
+      loop = std::make_unique<layer_loop<T>>(p, backward);
+      loop->forward();
+      closeness same; // the loop computes what the layer computes, or its time means nothing
+      p.forward();
+      for (std::size_t t = 0; t < p.y.extent(1); ++t)
+        for (std::size_t m = 0; m < p.y.extent(2) && p.slot[t] >= 0; ++m)
+          same.add(static_cast<double>(static_cast<float>(loop->y(t, m))),
+                   static_cast<double>(static_cast<float>(p.y(0, t, m))));
+      if (const auto different = same.verdict("loop", allowed_error<T>); !different.empty())
+        return fail(state, different);
+    }
+    s.loop = [e] { shared<T>::loop->run(e.pass); };
+  }
+  measure(state, s);
+}
+
+template <class T>
+void add_all(const entry& e) {
+  entry own = e;
+  own.number = number_of<T>;
+  add("layer", own, layer<T>);
+}
+
+void both(const entry& e) {
+  add_all<switchyard::bfloat16>(e);
+  add_all<float>(e);
+}
+
+void entries() {
+  using enum pass;
+  const bool quick = chosen().quick;
+  const auto passes = [](entry e, auto... p) {
+    for (const pass q : {p...}) {
+      e.pass = q;
+      add_all<switchyard::bfloat16>(e);
+    }
+    for (const pass q : {p...}) {
+      e.pass = q;
+      add_all<float>(e);
+    }
+  };
+  passes({.shape = small}, forward, forward_backward);
+  for (const auto& s : {switch_base_8, switch_base_32, switch_base_128}) {
+    if (quick && s.experts == 128) continue;
+    passes({.shape = s}, forward, backward, forward_backward);
+  }
+  both({.shape = switch_base_32, .routing = routing::zipf});
+  if (!quick) {
+    both({.shape = switch_base_32, .routing = routing::one});
+    both({.shape = switch_base_32, .choices = 2});
+    for (const std::int64_t tokens : {1, 8, 64}) both({.shape = decode(tokens)});
+  }
+  for (const std::int64_t experts : {2, 8, 32, 128, 512, 2048}) {
+    if (quick && experts % 8 != 0) continue;
+    if (quick && experts > 512) continue;
+    add_all<switchyard::bfloat16>({.shape = sweep(experts, 8192)});
+    if (quick) continue;
+    add_all<switchyard::bfloat16>({.shape = sweep(experts, 8192), .pass = forward_backward});
+    add_all<float>({.shape = sweep(experts, 8192)});
+  }
+  for (const std::int64_t tokens : {1024, 2048, 4096, 8192, 16384, 32768, 65536}) {
+    if (quick && tokens > 16384) continue;
+    add_all<switchyard::bfloat16>({.shape = sweep(64, tokens)});
+    if (!quick) add_all<switchyard::bfloat16>({.shape = sweep(64, tokens), .pass = forward_backward});
+  }
+}
+
+} // namespace
+
+int main(int count, char** arguments) {
+  return run(count, arguments, entries);
+}
