@@ -54,14 +54,16 @@ quartiles ratio(const series& of, const series& against) {
 }
 
 std::vector<series> interleave(const std::vector<contender>& contenders) {
-  const double sample = 2e-3, budget = flags.quick ? 0.25 : 1.0;
-  const int least = flags.quick ? 3 : 5, most = flags.quick ? 9 : 41;
+  const double sample = 2e-3, budget = flags.quick ? 0.25 : 2.0;
+  const int least = 3, most = flags.quick ? 9 : 41;
   std::vector<int> repeats;
   for (const auto& c : contenders) {
-    c.call(); // first touch, code generation
-    const double begin = seconds_now();
-    c.call();
-    const double once = std::max(seconds_now() - begin, 1e-9);
+    double once = 0;
+    for (int n = 0; n < 2 && once < 0.05; ++n) { // the first touches memory and generates code
+      const double begin = seconds_now();
+      c.call();
+      once = std::max(seconds_now() - begin, 1e-9);
+    }
     repeats.push_back(c.repeats > 0 ? c.repeats : std::clamp(static_cast<int>(std::ceil(sample / once)), 1, 100000));
   }
   std::vector<series> all(contenders.size());

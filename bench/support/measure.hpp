@@ -48,8 +48,8 @@ struct contender {
   int repeats = 0;            ///< calls per sample; 0: as many as a sample of 2 ms needs
 };
 
-/// One call of each to warm up, then rounds of all of them, in order: at least 5 (quick: 3), until the time budget of
-/// an entry is spent.
+/// One or two calls of each to warm up, then rounds of all of them, in order: at least 3, until the time budget of an
+/// entry is spent.
 std::vector<series> interleave(const std::vector<contender>& contenders);
 
 double seconds_now();
