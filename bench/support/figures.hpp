@@ -23,7 +23,10 @@ struct subject {
   std::function<void()> call = {};     ///< what is timed
   std::function<void()> loop = {};     ///< the same as a loop of library calls; may be empty
   std::function<void()> stages = {};   ///< timed once more, stage by stage; may be empty
+  std::function<void()> dense = {};    ///< empty: the dense FFN of the entry's sizes
+  double dense_flop = 0;               ///< of `dense`
   std::size_t moved = 0;               ///< bytes that a mover reads: then of_copy is against a copy of as many
+  bool in_float = false;               ///< its products are the router's, in float whatever the entry's numbers are
   bool streams = false;                ///< bound by reading: then of_read
   bool cold = false;                   ///< one call per sample: the next one has other data
 };

@@ -5,6 +5,7 @@
 #include "support/data.hpp"
 #include "support/matmul_loop.hpp"
 #include "support/roofline.hpp"
+#include "support/routed.hpp"
 #include <cmath>
 #include <optional>
 #include <switchyard/switchyard.hpp>
@@ -19,8 +20,6 @@ namespace bench {
 template <class T>
 struct layer_problem {
   using layer_type = switchyard::switch_layer<exec_space, switchyard::selective<T>>;
-  /// Length of the columns of W_r: certain choices, but no gate so near to 1 that its gradient is a rounding error.
-  static constexpr float sharpness = 0.3f;
   using tokens_view = Kokkos::View<T***, Kokkos::LayoutRight, space>; // [1, tokens, M]
 
   bench::entry entry;
@@ -36,28 +35,11 @@ struct layer_problem {
   std::vector<std::int64_t> offset;       ///< [E + 1] first row of each expert
   std::int64_t turn = 0;
 
-  static switchyard::switch_config config(const bench::entry& e) {
-    switchyard::switch_config c{.d_model = e.shape.d_model, .d_ff = e.shape.d_ff, .experts = e.shape.experts};
-    c.dropless = e.routing != routing::uniform;
-    if (e.choices > 1) {
-      c.routing = switchyard::routing_policy::top_k;
-      c.k = e.choices;
-      c.capacity_factor = 1.25 * e.choices;
-    }
-    return c;
-  }
-
   explicit layer_problem(const bench::entry& e, std::int64_t batch_count = 1, bool spoiled = false)
-      : entry(e), batches(batch_count), layer(config(e)), weights(config(e), layer.experts_here()) {
+      : entry(e), batches(batch_count), layer(config_of(e)), weights(config_of(e), layer.experts_here()) {
     const auto& s = e.shape;
     const float up = 1 / std::sqrt(static_cast<float>(s.d_model)), down = 1 / std::sqrt(static_cast<float>(s.d_ff));
-    fill_random(weights.router, 1, 1);
-    for (std::int64_t k = 0; k < s.experts; ++k) { // columns of one length
-      double square = 0;
-      for (std::int64_t m = 0; m < s.d_model; ++m) square += weights.router(m, k) * weights.router(m, k);
-      for (std::int64_t m = 0; m < s.d_model; ++m)
-        weights.router(m, k) *= sharpness / static_cast<float>(std::sqrt(square));
-    }
+    fill_router(weights.router);
     fill_random(weights.wi, 2, up);
     fill_random(weights.wo, 3, down);
     const auto bump = [&](float by) {
@@ -75,46 +57,10 @@ struct layer_problem {
     dy = allocate<tokens_view>("bench::dy", 1, s.tokens, s.d_model);
     dx = allocate<tokens_view>("bench::dx", 1, s.tokens, s.d_model);
     fill_random(dy, 5, 1);
-    const auto meant = draw_experts(e.routing, all, s.experts);
-    const auto second = draw_experts(e.routing, all, s.experts, 2);
-    const int k = e.choices;
-    expert.resize(size(s.tokens * k));
-    const auto second_of = [&](std::int64_t t) {
-      const auto i = size(t);
-      return second[i] != meant[i] ? second[i] : static_cast<std::int32_t>((second[i] + 1) % s.experts);
-    };
-    const auto w = weights.router;
-    const auto to = x;
-    Kokkos::parallel_for("bench::tokens", range(exec, 0, all), [=, &meant](std::int64_t t) {
-      for (std::int64_t m = 0; m < s.d_model; ++m) {
-        float v =
-            random_number(4, static_cast<std::uint64_t>(t * s.d_model + m), 1) + 14 / sharpness * w(m, meant[size(t)]);
-        if (k > 1) v += 12 / sharpness * w(m, second_of(t));
-        to(0, t, m) = T(v);
-      }
-    });
-    exec.fence("bench: the tokens are there");
-    for (std::int64_t t = 0; t < s.tokens; ++t) {
-      expert[size(t * k)] = meant[size(t)];
-      if (k > 1) expert[size(t * k + 1)] = second_of(t);
-    }
-    assign();
-  }
-
-  /// The slots, from the definition: first choices before second ones, tokens in order.
-  void assign() {
-    const auto& s = entry.shape;
-    const std::int64_t capacity = layer.config().capacity(s.tokens);
-    std::vector<std::int64_t> filled(size(s.experts));
-    slot.assign(expert.size(), -1);
-    for (int j = 0; j < entry.choices; ++j)
-      for (std::int64_t t = 0; t < s.tokens; ++t) {
-        const auto at = size(t * entry.choices + j);
-        auto& count = filled[size(expert[at])];
-        if (count < capacity) slot[at] = static_cast<std::int32_t>(count++);
-      }
-    offset.assign(1, 0);
-    for (const auto n : filled) offset.push_back(offset.back() + n);
+    const intention meant(e, all);
+    fill_tokens(Kokkos::subview(x, 0, Kokkos::ALL, Kokkos::ALL), weights.router, meant);
+    expert.assign(meant.expert.begin(), meant.expert.begin() + s.tokens * e.choices);
+    slots_of(e, layer.config().capacity(s.tokens), expert, slot, offset);
   }
 
   std::int64_t rows() const { return offset.back(); }
