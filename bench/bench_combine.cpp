@@ -75,6 +75,7 @@ void both_ways(benchmark::State& state, const entry& e) {
                   .useful = (back ? 3 : 2) * w.R * w.M,
                   .costs = {{"combine", 0, w.b * w.M * (back ? 2 * w.R + w.T : w.R + w.T)}},
                   .call = [p, e] { p->run(e.pass); },
+                  .dense_every = 4,
                   .moved = static_cast<std::size_t>(w.b * w.M * (back ? 1.5 * w.R : w.R))});
 }
 

@@ -47,7 +47,8 @@ void list_rows(benchmark::State& state, const entry& e) {
            .rows = w.R,
            .active = w.active,
            .costs = {{"gather", 0, 8 * w.T * choices + 24 * w.R + 20 * w.E}}, // choice, slot; three numbers a row
-           .call = call});
+           .call = call,
+           .dense_every = 4});
 }
 
 template <class T>
@@ -78,6 +79,7 @@ void fill_blocks(benchmark::State& state, const entry& e) {
                   .active = w.active,
                   .costs = {{"gather", 0, w.b * 2 * w.R * w.M}},
                   .call = call,
+                  .dense_every = 4,
                   .moved = static_cast<std::size_t>(w.b * w.R * w.M)});
 }
 

@@ -3,6 +3,7 @@
 #include "support/closeness.hpp"
 #include "support/decided.hpp"
 #include "support/figures.hpp"
+#include <Kokkos_Profiling_ScopedRegion.hpp>
 #include <memory>
 #include <switchyard/router/router.hpp>
 
@@ -164,7 +165,12 @@ void route(benchmark::State& state, const entry& e) {
                   .useful = (back ? 4 : 2) * w.T * w.M * w.E,
                   .costs = back ? router_backward_cost(w) : router_forward_cost(w),
                   .call = [p, e] { p->run(e.pass); },
-                  .stages = [p, e] { p->run(e.pass); },
+                  .stages =
+                      [p, e] {
+                        Kokkos::Profiling::ScopedRegion region("bench::router");
+                        p->run(e.pass);
+                      },
+                  .dense_every = 4,
                   .in_float = true});
 }
 

@@ -46,7 +46,7 @@ void measure(benchmark::State& state, const subject& s) {
     all.push_back({std::move(call), every, repeats});
   };
   enter("ours", s.call, 1, s.cold ? 1 : 0);
-  enter("dense", s.dense ? s.dense : dense_like(s.entry).call(s.entry.pass));
+  enter("dense", s.dense ? s.dense : dense_like(s.entry).call(s.entry.pass), s.dense_every);
   const double dense_flop = s.dense ? s.dense_flop : dense_ffn::flop(s.entry.pass, shape);
   if (s.loop) enter("loop", s.loop);
   if (s.moved > 0) enter("mover", make_copy(s.moved));

@@ -25,6 +25,7 @@ struct subject {
   std::function<void()> stages = {};   ///< timed once more, stage by stage; may be empty
   std::function<void()> dense = {};    ///< empty: the dense FFN of the entry's sizes
   double dense_flop = 0;               ///< of `dense`
+  int dense_every = 1;                 ///< where the subject is much shorter than the dense FFN: not in every round
   std::size_t moved = 0;               ///< bytes that a mover reads: then of_copy is against a copy of as many
   bool in_float = false;               ///< its products are the router's, in float whatever the entry's numbers are
   bool streams = false;                ///< bound by reading: then of_read

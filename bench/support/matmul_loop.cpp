@@ -101,10 +101,47 @@ matmul_loop::matmul_loop(number n, std::int64_t d_model, std::int64_t d_ff, cons
   }
 }
 
+matmul_loop::matmul_loop(number n, std::int64_t k, std::int64_t columns, const std::vector<std::int64_t>& offset,
+                         const float* w)
+    : parts_(std::make_unique<parts>()) {
+  auto& p = *parts_;
+  p.type = n == number::fp32 ? memory::data_type::f32 : memory::data_type::bf16;
+  p.m = k;
+  p.f = columns;
+  p.offset = offset;
+  for (std::size_t e = 0; e + 1 < offset.size(); ++e) {
+    const std::int64_t rows = offset[e + 1] - offset[e];
+    if (rows == 0) continue;
+    p.first.push_back(offset[e]);
+    p.expert.push_back(e);
+    p.up.push_back(p.product(rows, k, columns, w + static_cast<std::int64_t>(e) * k * columns, false, false));
+    p.d_wi.push_back(p.gradient(rows, k, columns));
+  }
+}
+
 matmul_loop::~matmul_loop() = default;
 
 bool matmul_loop::available() {
   return true;
+}
+
+void matmul_loop::product(const void* rows, void* c) const {
+  const auto& p = *parts_;
+  for (std::size_t i = 0; i < p.up.size(); ++i)
+    p.run(p.up[i], p.at(rows, p.first[i], p.m), nullptr, p.at(c, p.first[i], p.f));
+  p.stream.wait();
+}
+
+void matmul_loop::gradient(const void* rows, const void* d, float* dw) const {
+  const auto& p = *parts_;
+  const std::size_t size = static_cast<std::size_t>(p.m * p.f);
+  std::size_t next = 0;
+  for (std::size_t i = 0; i < p.d_wi.size(); ++i, ++next) {
+    for (; next < p.expert[i]; ++next) std::fill_n(dw + next * size, size, 0.0f); // nobody came
+    p.run(p.d_wi[i], p.at(rows, p.first[i], p.m), p.at(d, p.first[i], p.f), dw + next * size);
+  }
+  for (; next + 1 < p.offset.size(); ++next) std::fill_n(dw + next * size, size, 0.0f);
+  p.stream.wait();
 }
 
 void matmul_loop::forward(const void* rows, void* hidden, void* o) const {
@@ -155,10 +192,13 @@ namespace bench {
 struct matmul_loop::parts {};
 matmul_loop::matmul_loop(number, std::int64_t, std::int64_t, const std::vector<std::int64_t>&, const float*,
                          const float*, bool) {}
+matmul_loop::matmul_loop(number, std::int64_t, std::int64_t, const std::vector<std::int64_t>&, const float*) {}
 matmul_loop::~matmul_loop() = default;
 bool matmul_loop::available() {
   return false;
 }
+void matmul_loop::product(const void*, void*) const {}
+void matmul_loop::gradient(const void*, const void*, float*) const {}
 void matmul_loop::forward(const void*, void*, void*) const {}
 void matmul_loop::d_hidden(const void*, void*) const {}
 void matmul_loop::backward(const void*, const void*, const void*, const void*, void*, float*, float*) const {}

@@ -17,6 +17,8 @@ class matmul_loop {
   /// The backward needs more of everything: weights the other way round, gradients in float.
   matmul_loop(number n, std::int64_t d_model, std::int64_t d_ff, const std::vector<std::int64_t>& offset,
               const float* wi, const float* wo, bool backward);
+  /// One product instead of a pair of them: [K, N] weights, no activation; only product and gradient may be called.
+  matmul_loop(number n, std::int64_t k, std::int64_t columns, const std::vector<std::int64_t>& offset, const float* w);
   ~matmul_loop();
 
   static bool available();
@@ -28,6 +30,11 @@ class matmul_loop {
   /// d_pre [R, F] -> dx [R, M] and, overwritten, dwi [E, M, F], dwo [E, F, M].
   void backward(const void* rows, const void* hidden, const void* d_o, const void* d_pre, void* dx, float* dwi,
                 float* dwo) const;
+
+  /// rows [R, K] -> c [R, N]
+  void product(const void* rows, void* c) const;
+  /// dw [groups, K, N] = rows^T d, overwritten, d [R, N]
+  void gradient(const void* rows, const void* d, float* dw) const;
 
  private:
   struct parts;

@@ -91,6 +91,8 @@ int run(int count, char** arguments, void (*add)()) {
   for (int i = 1; i < count; ++i) {
     if (std::strcmp(arguments[i], "--quick") == 0)
       flags.quick = true;
+    else if (std::strcmp(arguments[i], "--alone") == 0)
+      flags.alone = true;
     else if (std::strcmp(arguments[i], "--control") == 0)
       flags.control = true;
     else

@@ -17,6 +17,7 @@ namespace bench {
 /// What the command line said beside Google Benchmark's own flags.
 struct options {
   bool quick = false;   ///< fewer entries, fewer rounds
+  bool alone = false;   ///< time the entries and nothing that they are measured against
   bool control = false; ///< spoil every result on purpose; every entry must then fail
 };
 const options& chosen();

@@ -90,7 +90,11 @@ std::map<std::string, double> stages_of_call() {
   for (const auto& s : spans) {
     std::string stage = stage_of(s.label);
     const bool in_backward = s.region.find("::backward;") != std::string::npos;
-    if (s.label == "switchyard::gemm::product") {
+    const bool product = s.label == "switchyard::gemm::product";
+    if (s.region.find("bench::router;") != std::string::npos) { // a room alone
+      if (product) stage = sum.contains("router_d_logits") ? "router_dx" : "logits";
+      if (s.label == "switchyard::gemm::weight_gradient") stage = "router_dw";
+    } else if (product) {
       if (s.region.find("switchyard::router;") != std::string::npos)
         stage = "logits";
       else if (!in_backward && forward_turn < forward.size())
