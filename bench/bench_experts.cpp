@@ -177,7 +177,14 @@ void ffn(benchmark::State& state, const entry& e) {
     closeness same;
     for (std::int64_t r = 0; r < p->rows(); ++r)
       for (std::int64_t m = 0; m < p->M; ++m) same.add(number_of_value(p->loop_o(r, m)), number_of_value(p->o(r, m)));
-    const auto different = same.verdict("loop", allowed_error<T>);
+    if (e.pass != pass::forward) {
+      p->run_loop(pass::backward);
+      for (std::size_t i = 0; i < p->gradients.wi.size(); i += 101) {
+        same.add(number_of_value(p->loop_gradients.wi.data()[i]), number_of_value(p->gradients.wi.data()[i]));
+        same.add(number_of_value(p->loop_gradients.wo.data()[i]), number_of_value(p->gradients.wo.data()[i]));
+      }
+    }
+    const auto different = same.verdict("loop", 2 * allowed_error<T>);
     if (!different.empty()) return fail(state, different);
     s.loop = [p, e] { p->run_loop(e.pass); };
   }

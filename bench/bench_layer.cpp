@@ -60,9 +60,16 @@ void layer(benchmark::State& state, const entry& e) {
       p.forward();
       for (std::size_t t = 0; t < p.y.extent(1); ++t)
         for (std::size_t m = 0; m < p.y.extent(2) && p.slot[t] >= 0; ++m)
-          same.add(static_cast<double>(static_cast<float>(loop->y(t, m))),
-                   static_cast<double>(static_cast<float>(p.y(0, t, m))));
-      if (const auto different = same.verdict("loop", allowed_error<T>); !different.empty())
+          same.add(number_of_value(loop->y(t, m)), number_of_value(p.y(0, t, m)));
+      if (backward) {
+        loop->backward();
+        p.backward();
+        for (std::size_t i = 0; i < p.gradients->wi.size(); i += 101) {
+          same.add(number_of_value(loop->gradients->wi.data()[i]), number_of_value(p.gradients->wi.data()[i]));
+          same.add(number_of_value(loop->gradients->wo.data()[i]), number_of_value(p.gradients->wo.data()[i]));
+        }
+      }
+      if (const auto different = same.verdict("loop", 2 * allowed_error<T>); !different.empty())
         return fail(state, different);
     }
     s.loop = [e] { shared<T>::loop->run(e.pass); };

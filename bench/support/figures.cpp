@@ -46,15 +46,18 @@ void measure(benchmark::State& state, const subject& s) {
     all.push_back({std::move(call), every, repeats});
   };
   enter("ours", s.call, 1, s.cold ? 1 : 0);
-  enter("dense", s.dense ? s.dense : dense_like(s.entry).call(s.entry.pass), s.dense_every);
+  const bool alone = chosen().alone;
   const double dense_flop = s.dense ? s.dense_flop : dense_ffn::flop(s.entry.pass, shape);
-  if (s.loop) enter("loop", s.loop);
-  if (s.moved > 0) enter("mover", make_copy(s.moved));
-  // The anchors are large, and noise in them would hide in every figure: some rounds are enough.
-  enter("peak", largest_product::make(s.entry.number), 3, 1);
-  if (s.entry.number != number::fp32) enter("peak_float", largest_product::make(number::fp32), 6, 1);
-  enter("copy", make_copy(beyond_caches / 2), 3, 1);
-  enter("read", make_read(beyond_caches), s.streams ? 1 : 3, 1);
+  if (!alone) {
+    enter("dense", s.dense ? s.dense : dense_like(s.entry).call(s.entry.pass), s.dense_every);
+    if (s.loop) enter("loop", s.loop);
+    if (s.moved > 0) enter("mover", make_copy(s.moved));
+    // The anchors are large, and noise in them would hide in every figure: some rounds are enough.
+    enter("peak", largest_product::make(s.entry.number), 3, 1);
+    if (s.entry.number != number::fp32) enter("peak_float", largest_product::make(number::fp32), 6, 1);
+    enter("copy", make_copy(beyond_caches / 2), 3, 1);
+    enter("read", make_read(beyond_caches), s.streams ? 1 : 3, 1);
+  }
 
   for (auto _ : state) {
     const auto times = interleave(all);
@@ -80,6 +83,7 @@ void measure(benchmark::State& state, const subject& s) {
     c["tokens/s"] = T / seconds;
     c["useful_GFLOP/s"] = 1e-9 * s.useful / seconds;
     c["GB/s"] = 1e-9 * bytes_of(s.costs) / seconds;
+    if (alone) continue;
     spread("vs_dense", ratio(of("dense"), of("ours")), s.useful / dense_flop);
     spread("time_of_dense", ratio(of("ours"), of("dense")), 1);
     if (s.loop) spread("vs_loop", ratio(of("loop"), of("ours")), 1);

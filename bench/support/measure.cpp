@@ -54,7 +54,7 @@ quartiles ratio(const series& of, const series& against) {
 }
 
 std::vector<series> interleave(const std::vector<contender>& contenders) {
-  const double sample = 2e-3, budget = flags.quick ? 0.25 : 2.0;
+  const double sample = 2e-3, budget = flags.quick ? 0.2 : 1.0;
   const int least = 3, most = flags.quick ? 9 : 41;
   std::vector<int> repeats;
   for (const auto& c : contenders) {
