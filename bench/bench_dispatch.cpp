@@ -91,11 +91,13 @@ void entries() {
     own.number = number::fp32;
     add("dispatch_blocks", own, fill_blocks<float>);
   };
-  for (const auto& s : {switch_base_8, switch_base_32, switch_base_128}) add("dispatch_rows", {.shape = s}, list_rows);
-  add("dispatch_rows", {.shape = switch_base_32, .routing = routing::zipf}, list_rows);
-  add("dispatch_rows", {.shape = sweep(2048, 65536)}, list_rows);
+  add("dispatch_rows", {.shape = switch_base_32}, list_rows);
   blocks({.shape = switch_base_32});
   if (quick) return;
+  add("dispatch_rows", {.shape = switch_base_8}, list_rows);
+  add("dispatch_rows", {.shape = switch_base_128}, list_rows);
+  add("dispatch_rows", {.shape = sweep(2048, 65536)}, list_rows);
+  add("dispatch_rows", {.shape = switch_base_32, .routing = routing::zipf}, list_rows);
   add("dispatch_rows", {.shape = switch_base_32, .routing = routing::one}, list_rows);
   add("dispatch_rows", {.shape = sweep(64, 65536)}, list_rows);
   blocks({.shape = switch_base_8});

@@ -203,9 +203,9 @@ void entries() {
     }
   };
   using enum pass;
-  all({.shape = small}, forward, forward_backward);
+  if (chosen().control) all({.shape = small}, forward, forward_backward);
+  if (quick) return all({.shape = switch_base_32}, forward, backward);
   all({.shape = switch_base_32}, forward, backward, forward_backward);
-  if (quick) return;
   all({.shape = switch_base_8}, forward, forward_backward);
   all({.shape = switch_base_128}, forward, forward_backward);
   all({.shape = switch_base_32, .routing = routing::zipf}, forward, forward_backward);

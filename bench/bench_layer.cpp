@@ -102,30 +102,31 @@ void entries() {
       add_all<float>(e);
     }
   };
-  passes({.shape = small}, forward, forward_backward);
-  for (const auto& s : {switch_base_8, switch_base_32, switch_base_128}) {
-    if (quick && s.experts == 128) continue;
-    passes({.shape = s}, forward, backward, forward_backward);
-  }
-  both({.shape = switch_base_32, .routing = routing::zipf});
-  if (!quick) {
+  if (chosen().control) passes({.shape = small}, forward, forward_backward);
+  if (quick) {
+    passes({.shape = switch_base_32}, forward, forward_backward);
+    add_all<switchyard::bfloat16>({.shape = switch_base_32, .pass = backward});
+    add_all<switchyard::bfloat16>({.shape = switch_base_8});
+    add_all<switchyard::bfloat16>({.shape = switch_base_32, .routing = routing::zipf});
+  } else {
+    for (const auto& s : {switch_base_8, switch_base_32, switch_base_128})
+      passes({.shape = s}, forward, backward, forward_backward);
+    both({.shape = switch_base_32, .routing = routing::zipf});
     both({.shape = switch_base_32, .routing = routing::one});
     both({.shape = switch_base_32, .choices = 2});
     for (const std::int64_t tokens : {1, 8, 64}) both({.shape = decode(tokens)});
   }
-  for (const std::int64_t experts : {2, 8, 32, 128, 512, 2048}) {
-    if (quick && experts % 8 != 0) continue;
-    if (quick && experts > 512) continue;
-    add_all<switchyard::bfloat16>({.shape = sweep(experts, 8192)});
-    if (quick) continue;
-    add_all<switchyard::bfloat16>({.shape = sweep(experts, 8192), .pass = forward_backward});
-    add_all<float>({.shape = sweep(experts, 8192)});
-  }
-  for (const std::int64_t tokens : {1024, 2048, 4096, 8192, 16384, 32768, 65536}) {
-    if (quick && tokens > 16384) continue;
-    add_all<switchyard::bfloat16>({.shape = sweep(64, tokens)});
-    if (!quick) add_all<switchyard::bfloat16>({.shape = sweep(64, tokens), .pass = forward_backward});
-  }
+  const auto sweeps = [&](const shape& s, bool in_float) {
+    add_all<switchyard::bfloat16>({.shape = s});
+    if (quick) return;
+    add_all<switchyard::bfloat16>({.shape = s, .pass = forward_backward});
+    if (in_float) add_all<float>({.shape = s});
+  };
+  using list = std::vector<std::int64_t>;
+  for (const auto experts : quick ? list{8, 128, 512} : list{2, 8, 32, 128, 512, 2048})
+    sweeps(sweep(experts, 8192), true);
+  for (const auto tokens : quick ? list{4096, 16384} : list{1024, 2048, 4096, 8192, 16384, 32768, 65536})
+    sweeps(sweep(64, tokens), false);
 }
 
 } // namespace

@@ -51,7 +51,7 @@ run() { # <name of the JSON> <binary> [flags]
 
 say "the checks, on results that are spoiled on purpose: every one must notice"
 for room in "${rooms[@]}"; do
-  "$native/bench_$room" --quick --control --benchmark_filter='small|switch_base_8|switch_base_32.*uniform|up/' \
+  "$native/bench_$room" --quick --control --benchmark_filter='small|dispatch|combine|router|up/' \
     >"$out/control_$room.txt" 2>&1 || { tail -n 30 "$out/control_$room.txt" >&2; say "bench_$room: a check did not notice" >&2; exit 1; }
   tail -n 1 "$out/control_$room.txt"
 done
@@ -61,24 +61,25 @@ for room in "${rooms[@]}"; do
   run "$room" "$native/bench_$room"
 done
 
-same=switch_base_32/.*/uniform/iter
+same=switch_base_32/.*/uniform/iter numbers='(bf16|fp32)'
+is_quick && numbers=bf16
 say "threads, and the baseline build"
 for ((threads = 1; threads <= OMP_NUM_THREADS; threads *= 2)); do
   OMP_NUM_THREADS=$threads run "threads_$threads" "$native/bench_layer" --alone \
-    --benchmark_filter="layer/forward(_backward)?/(bf16|fp32)/$same"
+    --benchmark_filter="layer/forward(_backward)?/$numbers/$same"
 done
-run baseline "$baseline/bench_layer" --benchmark_filter="layer/forward(_backward)?/(bf16|fp32)/$same"
+run baseline "$baseline/bench_layer" --benchmark_filter="layer/forward(_backward)?/$numbers/$same"
 
 # Paired: ours, theirs, ours, theirs, each in a process of its own.
 peer=${PEER_PYTHON:-python3}
 if command -v "$peer" >/dev/null && "$peer" -c 'import torch' 2>/dev/null; then
   say "peers: PyTorch"
-  shapes="M768/F3072/E8/T4096 M768/F3072/E32/T4096"
-  is_quick || shapes="$shapes M768/F3072/E128/T4096"
+  shapes=M768/F3072/E32/T4096
+  is_quick || shapes="M768/F3072/E8/T4096 $shapes M768/F3072/E128/T4096"
   for shape in $shapes; do
     name=switch_base_$(sed 's|.*/E\([0-9]*\)/.*|\1|' <<<"$shape")
     for entry in layer/forward/bf16 layer/forward_backward/bf16 layer/forward/fp32 layer/forward_backward/fp32; do
-      if is_quick && [[ $entry = *fp32 || $shape = *E32* ]]; then continue; fi
+      if is_quick && [[ $entry = *fp32 ]]; then continue; fi
       full=$entry/$name/$shape/uniform
       for pair in 1 2; do
         run "peer_ours_${full//\//_}_$pair" "$native/bench_layer" --alone --benchmark_filter="^$full/iter"
