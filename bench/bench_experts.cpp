@@ -184,7 +184,7 @@ void ffn(benchmark::State& state, const entry& e) {
         same.add(number_of_value(p->loop_gradients.wo.data()[i]), number_of_value(p->gradients.wo.data()[i]));
       }
     }
-    const auto different = same.verdict("loop", 2 * allowed_error<T>);
+    const auto different = same.verdict("loop", std::max(2 * allowed_error<T>, 1e-3));
     if (!different.empty()) return fail(state, different);
     s.loop = [p, e] { p->run_loop(e.pass); };
   }

@@ -43,7 +43,7 @@ run() { # <name of the JSON> <binary> [flags]
   local json=$out/$1.json binary=$2
   shift 2
   "$binary" "$@" ${quick[@]+"${quick[@]}"} --benchmark_out="$json" --benchmark_out_format=json >"$out/log.txt" 2>&1 || {
-    tail -n 30 "$out/log.txt" >&2
+    grep -E "ERROR|wrong|rror" "$out/log.txt" | tail -n 10 >&2
     say "$binary failed" >&2
     exit 1
   }
