@@ -114,7 +114,8 @@ void entries() {
     both({.shape = switch_base_32, .routing = routing::zipf});
     both({.shape = switch_base_32, .routing = routing::one});
     both({.shape = switch_base_32, .choices = 2});
-    for (const std::int64_t tokens : {1, 8, 64}) both({.shape = decode(tokens)});
+    for (const std::int64_t tokens : {1, 8, 64}) add_all<switchyard::bfloat16>({.shape = decode(tokens)});
+    add_all<float>({.shape = decode(64)});
   }
   const auto sweeps = [&](const shape& s, bool in_float) {
     add_all<switchyard::bfloat16>({.shape = s});

@@ -32,11 +32,11 @@ if (there("threads")) {
   set output "threads.svg"
   set xlabel "threads"
   set ylabel "speedup"
-  set key autotitle columnhead noenhanced
-  stats "threads.dat" skip 1 nooutput
-  plot x with lines lc "gray" title "linear", for [i = 2:STATS_columns] "threads.dat" using 1:i with linespoints pt 7
-  unset key
-  set key left top
+  stats "threads.dat" skip 1 matrix nooutput
+  columns = STATS_size_x
+  set key noenhanced
+  plot x with lines lc "gray" title "linear", \
+       for [i = 2:columns] "threads.dat" using 1:i with linespoints pt 7 title columnheader(i)
 }
 
 if (there("roofline") && there("roofs")) {

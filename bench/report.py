@@ -122,11 +122,12 @@ page.append("## Roofline\n\n![roofline](roofline.svg)\n")
 times = collections.defaultdict(dict)
 for path in sorted(folder.glob("threads_*.json")):
     for b in entries(path.stem):
-        times["/".join(b["part"][1:3])][int(b["threads"])] = b["time_ms"]
+        times["/".join(b["part"][1:3])].setdefault(int(b["threads"]), []).append(b["time_ms"])
+times = {k: {n: statistics.median(v) for n, v in t.items()} for k, t in times.items()}
 counts = sorted({n for t in times.values() for n in t})
 if counts:
     page.append("## Threads: Switch-Base, 32 experts, 4096 tokens\n\n![threads](threads.svg)\n")
-    page.append(table(["entry"] + [f"{n} threads, ms" for n in counts] + [f"{n} over 1" for n in counts[1:]],
+    page.append(table(["entry"] + [f"{n} thread{'s' if n > 1 else ''}, ms" for n in counts] + [f"{n} over 1" for n in counts[1:]],
                       [[k] + [number(t.get(n)) for n in counts] + [number(t[1] / t[n]) for n in counts[1:] if n in t]
                        for k, t in times.items()]))
     dat("threads", [["threads"] + list(times)] + [[n] + [t[1] / t[n] for t in times.values()] for n in counts])
