@@ -3,9 +3,9 @@
 #
 #   bench/report.sh [--quick] [--no-build] [--build-jobs N]
 #
-# The page is build/bench-report/report.md, with the plots and every JSON file beside it. --quick: fewer entries, in under
-# two minutes once it is built. OMP_NUM_THREADS says how many threads, both for the library and for its peers. Plots want
-# gnuplot, the page python3 (its standard library); both are left out with a message where they are not there.
+# The page is build/bench-report/report.md, with the plots and every JSON file beside it. --quick: fewer entries and
+# rounds. OMP_NUM_THREADS says how many threads, both for the library and for its peers. Plots want gnuplot, the page
+# python3 (its standard library); both are left out with a message where they are not there.
 # PEER_PYTHON names a python3 that has PyTorch, if the usual one has not.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -52,7 +52,11 @@ run() { # <name of the JSON> <binary> [flags]
 say "the checks, on results that are spoiled on purpose: every one must notice"
 for room in "${rooms[@]}"; do
   "$native/bench_$room" --quick --control --benchmark_filter='small|dispatch|combine|router|up/' \
-    >"$out/control_$room.txt" 2>&1 || { tail -n 30 "$out/control_$room.txt" >&2; say "bench_$room: a check did not notice" >&2; exit 1; }
+    >"$out/control_$room.txt" 2>&1 || {
+    tail -n 30 "$out/control_$room.txt" >&2
+    say "bench_$room: a check did not notice" >&2
+    exit 1
+  }
   tail -n 1 "$out/control_$room.txt"
 done
 
