@@ -16,7 +16,7 @@ while [ $# -gt 0 ]; do
     --quick) quick=(--quick) ;;
     --no-build) build=0 ;;
     --build-jobs) jobs=$2 && shift ;;
-    -h | --help) sed -n '2,10p' "$0" | cut -c3-; exit 0 ;;
+    -h | --help) sed -n '2,9p' "$0" | cut -c3-; exit 0 ;;
     *) echo "report: unknown option '$1' (see --help)" >&2; exit 2 ;;
   esac
   shift
