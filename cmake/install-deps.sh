@@ -1,19 +1,21 @@
 #!/usr/bin/env bash
 # Install what Switchyard needs to build and test itself on Debian 12 or 13, or a relative of theirs.
 #
-#   cmake/install-deps.sh [--no-install] [--yes]
+#   cmake/install-deps.sh [--no-install] [--yes] [--with-report]
 #
+# --with-report: also what bench/report.sh draws and writes its page with (gnuplot, python3).
 # Nothing is touched where nothing is missing. What is missing is printed before it is installed;
 # with --no-install the script stops there (exit status 1 if anything is missing).
 # A machine that already has Kokkos >= 4.6 (Kokkos_ROOT or a CMake prefix) keeps its own.
 set -euo pipefail
 
-install=1
+install=1 report=0
 for argument in "$@"; do
   case $argument in
     --no-install) install=0 ;;
     --yes) ;;
-    -h | --help) sed -n '2,8p' "$0" | cut -c3-; exit 0 ;;
+    --with-report) report=1 ;;
+    -h | --help) sed -n '2,9p' "$0" | cut -c3-; exit 0 ;;
     *) echo "install-deps: unknown option '$argument' (see --help)" >&2; exit 2 ;;
   esac
 done
@@ -44,6 +46,10 @@ need libopenblas-openmp-dev
 version_at_least catch2 3 || missing+=(catch2)
 version_at_least libbenchmark-dev 1.8 || missing+=(libbenchmark-dev)
 version_at_least libdnnl-dev 3.4 || missing+=(libdnnl-dev)
+if [ $report -eq 1 ]; then
+  command -v gnuplot >/dev/null || missing+=(gnuplot-nox)
+  command -v python3 >/dev/null || missing+=(python3)
+fi
 kokkos_found() { # where CMake will look, then as a package
   [ -n "${Kokkos_ROOT:-}${Kokkos_DIR:-}" ] && return 0
   local prefixes prefix
