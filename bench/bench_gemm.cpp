@@ -150,21 +150,19 @@ void pack(benchmark::State& state) {
   }
 }
 
-#if SWITCHYARD_HAS_ONEDNN
 /// The ceiling: one kernel, one thread, all operands in the first-level cache.
-template <class T>
+template <class Source, class T>
 void micro_kernel(benchmark::State& state) {
-  constexpr std::int64_t depth = 64, work = 64 * depth;
-  const auto kernels = gemm::detail::make_onednn_kernels<T>(depth, 64);
+  constexpr std::int64_t depth = 64, height = 48, work = 64 * depth;
+  const auto kernels = Source::template make<T>(depth, 64);
   if (!kernels) return state.SkipWithMessage("this CPU has no such kernel");
-  const auto left = random_matrix<T>("bench::left", 64, depth, 17);
+  const auto left = random_matrix<T>("bench::left", height, depth, 17);
   const auto panel = random_matrix<T>("bench::panel", depth, 64, 18);
-  std::vector<float> sum(work);
+  std::vector<float> sum(height * 64);
   std::vector<char> own(kernels->scratch);
-  for (auto _ : state) kernels->multiply(left.data(), 64, panel.data(), sum.data(), own.data());
-  state.counters["FLOP/s"] = benchmark::Counter(2.0 * 64 * work, benchmark::Counter::kIsIterationInvariantRate);
+  for (auto _ : state) kernels->multiply(left.data(), height, panel.data(), sum.data(), own.data());
+  state.counters["FLOP/s"] = benchmark::Counter(2.0 * height * work, benchmark::Counter::kIsIterationInvariantRate);
 }
-#endif
 
 template <class Engine, class T>
 void engine(const std::vector<std::int64_t>& experts, std::int64_t tokens = 4096) {
@@ -188,17 +186,25 @@ void engine(const std::vector<std::int64_t>& experts, std::int64_t tokens = 4096
 void entries() {
   using fast_float = gemm::default_engine<exec_space, float>;
   using fast_bf16 = gemm::default_engine<exec_space, bfloat16>;
-#if SWITCHYARD_HAS_ONEDNN
   if (!chosen().control) {
-    benchmark::RegisterBenchmark("micro_kernel/fp32", micro_kernel<float>);
-    benchmark::RegisterBenchmark("micro_kernel/bf16", micro_kernel<bfloat16>);
-  }
+    using own = gemm::detail::avx512_source;
+    benchmark::RegisterBenchmark("micro_kernel_avx512/fp32", micro_kernel<own, float>);
+    benchmark::RegisterBenchmark("micro_kernel_avx512/bf16", micro_kernel<own, bfloat16>);
+#if SWITCHYARD_HAS_ONEDNN
+    using generated = gemm::detail::onednn_source;
+    benchmark::RegisterBenchmark("micro_kernel_onednn/fp32", micro_kernel<generated, float>);
+    benchmark::RegisterBenchmark("micro_kernel_onednn/bf16", micro_kernel<generated, bfloat16>);
 #endif
+  }
   const std::vector<std::int64_t> groups =
       chosen().quick ? std::vector<std::int64_t>{8} : std::vector<std::int64_t>{1, 8, 32, 128};
   engine<fast_bf16, bfloat16>(groups);
   engine<fast_float, float>(groups);
   if (chosen().quick) return;
+#if SWITCHYARD_HAS_ONEDNN
+  engine<gemm::onednn_engine, bfloat16>(groups);
+  engine<gemm::onednn_engine, float>(groups);
+#endif
 #if SWITCHYARD_HAS_BLAS
   engine<gemm::blas_engine, float>({8});
 #endif

@@ -27,9 +27,16 @@ struct host_packed {
   portable_packed<T, Space> portable; // where there are no kernels
 };
 
+namespace detail {
+template <class First, class... More>
+constexpr const char* name_of_sources() {
+  return sizeof...(More) == 0 ? First::name : "host";
+}
+} // namespace detail
+
 template <class... Source>
 struct host_engine {
-  static constexpr const char* name = "host";
+  static constexpr const char* name = detail::name_of_sources<Source...>();
 
   /// The sources promise that a row gets the same bytes however many rows there are; oneDNN's are checked for it.
   static constexpr bool row_invariant = true;
