@@ -19,8 +19,8 @@ class resharder {
   /// cut.
   resharder(const typename From::mesh_type& where, const typename From::shape& extents) {
     using dims = typename From::dimensions_type;
-    detail::extent_check<typename From::mesh_type, dims, typename From::placements_type>::run(where, extents);
-    detail::extent_check<typename To::mesh_type, dims, typename To::placements_type>::run(where, extents);
+    detail::extent_check<typename From::mesh_type, dims, typename From::placements_type>::run(where.extents(), extents);
+    detail::extent_check<typename To::mesh_type, dims, typename To::placements_type>::run(where.extents(), extents);
     auto now = detail::codes<dims, typename From::placements_type>;
     constexpr auto to = detail::codes<dims, typename To::placements_type>;
     const auto local = [&] {

@@ -40,7 +40,8 @@ template <class Mesh, class Dimensions, class Placements>
 struct extent_check;
 template <class... A, class... D, class... Pl>
 struct extent_check<mesh<A...>, dimensions<D...>, placements<Pl...>> {
-  static void run(const mesh<A...>& where, const std::array<std::int64_t, sizeof...(D)>& extents) {
+  static void run(const std::array<std::int64_t, sizeof...(A)>& where,
+                  const std::array<std::int64_t, sizeof...(D)>& extents) {
     using all = dimensions<D...>;
     constexpr std::array<bool, sizeof...(D)> uneven{may_be_uneven<typename dimension_entry<D>::id>...};
     constexpr std::array<std::string_view, sizeof...(A)> axes{A::id::label()...};
@@ -49,12 +50,12 @@ struct extent_check<mesh<A...>, dimensions<D...>, placements<Pl...>> {
       require(extents[d] >= 0, all::labels[d], " = ", extents[d], ": must not be negative");
       require(all::fixed_extents[d] == run_time || all::fixed_extents[d] == extents[d], all::labels[d], " = ",
               extents[d], ": its type says ", all::fixed_extents[d], "; leave the extent out of one of the two");
-      const std::int64_t parts = ways(laid, where.extents(), d);
+      const std::int64_t parts = ways(laid, where, d);
       if (uneven[d] || divides(parts, extents[d])) continue;
       std::string over;
       for (std::size_t a = 0; a < laid.size(); ++a)
         if (laid[a] == static_cast<int>(d))
-          over += message(over.empty() ? "" : " and ", axes[a], " of size ", where.extent(a));
+          over += message(over.empty() ? "" : " and ", axes[a], " of size ", where[a]);
       require(false, all::labels[d], " = ", extents[d], ": cannot be split over axis ", over, " (remainder ",
               extents[d] % parts, "); make it a multiple of ", parts, " or change the mesh");
     }
@@ -86,14 +87,14 @@ class [[nodiscard]] tensor : private std::conditional_t<Placements::partial, det
   /// Allocates the local part, filled with zero. Communicates nothing. Throws invalid_argument, on every rank alike,
   /// for extents that the mesh cannot cut.
   tensor(const Mesh& where, const shape& extents) : mesh_(where), extents_(extents) {
-    detail::extent_check<Mesh, Dimensions, Placements>::run(mesh_, extents_);
+    detail::extent_check<Mesh, Dimensions, Placements>::run(mesh_.extents(), extents_);
     view_ = allocate(std::make_index_sequence<rank>());
     flat_ = flat_view(view_.data(), view_.size());
   }
   /// The local part is `local`, which must have the local extents. Collective: where it does not fit on one rank, all
   /// throw.
   tensor(const Mesh& where, const shape& extents, const view_type& local) : mesh_(where), extents_(extents) {
-    detail::extent_check<Mesh, Dimensions, Placements>::run(mesh_, extents_);
+    detail::extent_check<Mesh, Dimensions, Placements>::run(mesh_.extents(), extents_);
     const shape expected = local_extents();
     std::string complaint;
     for (std::size_t d = 0; d < rank && complaint.empty(); ++d)

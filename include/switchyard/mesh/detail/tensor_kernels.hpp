@@ -91,4 +91,25 @@ struct added {
   }
 };
 
+/// Values that differ in one index only.
+template <class T>
+struct line {
+  T* first;
+  std::int64_t stride, count;
+  KOKKOS_FUNCTION std::int64_t size() const { return count; }
+  KOKKOS_FUNCTION T& operator[](std::int64_t i) const { return first[i * stride]; }
+};
+
+template <class F, class T, class Space>
+struct along_lines {
+  F f;
+  std::int64_t count, inner;
+  Kokkos::View<const T*, Space> x;
+  Kokkos::View<T*, Space> y;
+  KOKKOS_FUNCTION void operator()(std::int64_t i) const {
+    const std::int64_t first = i / inner * count * inner + i % inner;
+    f(line<const T>{x.data() + first, inner, count}, line<T>{y.data() + first, inner, count});
+  }
+};
+
 } // namespace switchyard::detail
