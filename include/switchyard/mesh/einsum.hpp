@@ -100,16 +100,16 @@ struct einsum_rule<T, tensor<TA, mesh<Axis...>, dimensions<DA...>, placements<PA
   static_assert((lawful<in_two<id<DA>>, illegal::einsum_sums_one_operand_alone<id<DA>, dims_a, dims_b>> && ...));
   static_assert((lawful<in_two<id<DB>>, illegal::einsum_sums_one_operand_alone<id<DB>, dims_a, dims_b>> && ...));
 
-  template <bool Same, class Dummy>
-  struct result {
-    using type = placements<>;
+  template <bool Same, class... Pairs>
+  struct result { // of different meshes: one error is enough
+    using type = placements<std::conditional_t<true, R, Axis>...>;
   };
-  template <class Dummy>
-  struct result<true, Dummy> {
-    using type = placements<typename einsum_axis<typename Axis::id, PA, PB, dims_a, dims_b, out>::type...>;
+  template <class... OtherAxis>
+  struct result<true, mesh<OtherAxis...>> {
+    using type = placements<typename einsum_axis<typename OtherAxis::id, PA, PB, dims_a, dims_b, out>::type...>;
   };
   using type = tensor<T, one_mesh, dimensions<typename einsum_entry<D, dims_a, dims_b>::type...>,
-                      typename result<same_mesh, void>::type, Space>;
+                      typename result<same_mesh, OtherMesh>::type, Space>;
 };
 
 /// stride[d]: how far one step in dimension d of a LayoutRight array of these extents goes.
