@@ -57,6 +57,9 @@ function(switchyard_test name)
                        ENVIRONMENT_MODIFICATION OMP_NUM_THREADS=set:1 TIMEOUT 300)
 endfunction()
 
+set(mpi_environment OMP_PROC_BIND=false OMP_NUM_THREADS=1 OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+                    ASAN_OPTIONS=detect_leaks=0)
+
 # switchyard_mpi_test(<name> RANKS <n>... SOURCES <file>...): one executable, one ctest entry per number of ranks.
 function(switchyard_mpi_test name)
   cmake_parse_arguments(arg "" "" "RANKS;SOURCES" ${ARGN})
@@ -68,7 +71,6 @@ function(switchyard_mpi_test name)
              COMMAND ${MPIEXEC_EXECUTABLE} ${mpi_flags} ${MPIEXEC_NUMPROC_FLAG} ${ranks} $<TARGET_FILE:test_mpi_${name}>)
     set_tests_properties(
       "mpi ${name}: ${ranks} ranks"
-      PROPERTIES LABELS mpi TIMEOUT 60 PROCESSORS 2
-                 ENVIRONMENT "OMP_PROC_BIND=false;OMP_NUM_THREADS=1;OMPI_ALLOW_RUN_AS_ROOT=1;OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1;ASAN_OPTIONS=detect_leaks=0")
+      PROPERTIES LABELS mpi TIMEOUT 60 PROCESSORS 2 ENVIRONMENT "${mpi_environment}")
   endforeach()
 endfunction()
