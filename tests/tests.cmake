@@ -42,13 +42,16 @@ function(switchyard_include_directories out)
   set(${out} ${all} PARENT_SCOPE)
 endfunction()
 
-# switchyard_test(<name> SOURCES <file>... [LABELS <label>...]): one executable, one ctest entry per test case.
+# switchyard_test(<name> SOURCES <file>... [LABELS <label>...] [NO_HARNESS]): one executable, one ctest entry per test case.
 # On one thread: layers this small spend more on waking threads than on themselves. That any number of threads gives the
 # same bytes is a test of its own.
 function(switchyard_test name)
-  cmake_parse_arguments(arg "" "" "SOURCES;LABELS" ${ARGN})
+  cmake_parse_arguments(arg "NO_HARNESS" "" "SOURCES;LABELS" ${ARGN})
   add_executable(test_${name} ${arg_SOURCES})
-  target_link_libraries(test_${name} PRIVATE switchyard_harness switchyard_test_main)
+  target_link_libraries(test_${name} PRIVATE switchyard_test_main)
+  if(NOT arg_NO_HARNESS) # what knows no layer need not wait for it
+    target_link_libraries(test_${name} PRIVATE switchyard_harness)
+  endif()
   if(arg_LABELS) # an empty value would be dropped on the way, and the next property would become it
     list(PREPEND arg_LABELS LABELS)
   endif()

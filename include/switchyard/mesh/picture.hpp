@@ -104,12 +104,12 @@ inline std::string draw_text(const std::vector<picture_column>& columns) {
       blocks.push_back(lines);
     }
     for (std::size_t l = 0; l < tallest; ++l) {
-      std::string text = " ";
+      std::string text = "  ";
       for (const auto& lines : blocks) {
         std::size_t widest = 0;
         for (const std::string& line : lines) widest = std::max(widest, line.size());
         const std::string line = l < lines.size() ? lines[l] : "";
-        text += " " + line + std::string(widest - line.size() + 2, ' ');
+        text += line + std::string(widest - line.size() + 2, ' ');
       }
       text.erase(text.find_last_not_of(' ') + 1);
       out += text + "\n";
