@@ -71,12 +71,12 @@ sy::picture_column show(const char* title, const char* mesh_tensorflow, std::int
 
 int main(int count, char** arguments) {
   const std::vector<sy::picture_column> columns{
-      show<data_parallel>("data", "mesh data:16, layout batch:data", 1),
-      show<model_parallel>("model", "mesh model:16, layout d_ff:model", 1),
-      show<data_and_model>("data + model", "mesh data:4,model:4, layout batch:data,d_ff:model", 1),
-      show<expert_and_data>("expert + data", "mesh data:16, layout batch:data,experts:data", 16),
+      show<data_parallel>("data", "mesh_shape all:16, layout batch:all", 1),
+      show<model_parallel>("model", "mesh_shape model:16, layout d_ff:model", 1),
+      show<data_and_model>("data + model", "mesh_shape batch:4,model:4, layout batch:batch,d_ff:model", 1),
+      show<expert_and_data>("expert + data", "mesh_shape all:16, layout batch:all,experts:all", 16),
       show<expert_model_and_data>("expert + model + data",
-                                  "mesh data:4,model:4, layout batch:data,experts:data,d_ff:model", 4)};
+                                  "mesh_shape batch:4,model:4, layout batch:batch,experts:batch,d_ff:model", 4)};
   std::printf("\n16 ranks, one letter each; equal letters hold equal values\n\n%s", draw_text(columns).c_str());
   if (count > 1) {
     std::ofstream file(arguments[1]);

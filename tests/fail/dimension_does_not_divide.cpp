@@ -10,10 +10,12 @@ struct data : sy::name<"data"> {};
 struct model : sy::name<"model"> {};
 using mesh = sy::mesh<sy::axis<data, 4>, sy::axis<model, 2>>;
 
+template <class D> // 4 x 2 parts
+constexpr bool lies =
+    sy::detail::tensor_rules<mesh, sy::dimensions<D>, sy::placements<sy::S<dims::d_ff>, sy::S<dims::d_ff>>>::ok;
+
 #ifdef CONTROL
-using d_ff = sy::dimension<dims::d_ff, 16>; // 4 x 2 parts
+static_assert(lies<sy::dimension<dims::d_ff, 16>>);
 #else
-using d_ff = sy::dimension<dims::d_ff, 6>;
+static_assert(lies<sy::dimension<dims::d_ff, 6>>);
 #endif
-constexpr bool ok =
-    sy::detail::tensor_rules<mesh, sy::dimensions<d_ff>, sy::placements<sy::S<dims::d_ff>, sy::S<dims::d_ff>>>::ok;

@@ -10,10 +10,12 @@ struct data : sy::name<"data"> {};
 struct model : sy::name<"model"> {};
 using mesh = sy::mesh<sy::axis<data, 4>, sy::axis<model, 2>>;
 
+template <class Split>
+constexpr bool lies =
+    sy::detail::tensor_rules<mesh, sy::dimensions<dims::d_model, dims::d_ff>, sy::placements<sy::R, Split>>::ok;
+
 #ifdef CONTROL
-using split = sy::S<dims::d_ff>;
+static_assert(lies<sy::S<dims::d_ff>>);
 #else
-using split = sy::S<dims::heads>;
+static_assert(lies<sy::S<dims::heads>>);
 #endif
-constexpr bool ok =
-    sy::detail::tensor_rules<mesh, sy::dimensions<dims::d_model, dims::d_ff>, sy::placements<sy::R, split>>::ok;

@@ -84,11 +84,11 @@ using cube = sy::mesh<sy::axis<data, 2>, sy::axis<model, 2>, sy::axis<batch, 2>>
 template <class... Pl>
 using in_cube = sy::tensor<double, cube, sy::dimensions<rows, columns, depth>, at<Pl...>>;
 template <class From, class To>
-constexpr bool movements(std::initializer_list<sy::step> expected) {
+constexpr bool movements(std::initializer_list<sy::reshard_step> expected) {
   constexpr auto plan = sy::plan_of<From, To>;
   if (plan.count != expected.size()) return false;
   std::size_t i = 0;
-  for (const sy::step& s : expected) {
+  for (const sy::reshard_step& s : expected) {
     if (plan.steps[i].kind != s.kind || plan.steps[i].axis != s.axis) return false;
     ++i;
   }

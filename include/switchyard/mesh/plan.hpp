@@ -26,15 +26,15 @@ constexpr const char* label(movement kind) {
 }
 
 /// One movement along one axis: dimension `joined` becomes whole there, dimension `cut` is split (-1: none).
-struct step {
+struct reshard_step {
   movement kind = movement::none;
   int axis = 0, joined = -1, cut = -1;
 };
 
 /// The movements of a reshard, in order, and what each sends.
 template <std::size_t Axes>
-struct plan {
-  std::array<step, Axes> steps{};
+struct reshard_plan {
+  std::array<reshard_step, Axes> steps{};
   std::size_t count = 0;
   int stuck = -1; ///< an axis that cannot be changed, -1 for none
 };
@@ -49,14 +49,14 @@ constexpr movement movement_between(int from, int to) {
 }
 
 template <std::size_t Axes>
-constexpr plan<Axes> make_plan(std::array<int, Axes> now, const std::array<int, Axes>& to) {
-  plan<Axes> result;
+constexpr reshard_plan<Axes> make_plan(std::array<int, Axes> now, const std::array<int, Axes>& to) {
+  reshard_plan<Axes> result;
   const auto free = [&](std::size_t axis, int dimension) { // no inner axis splits it
     for (std::size_t inner = axis + 1; inner < Axes; ++inner)
       if (dimension >= 0 && now[inner] == dimension) return false;
     return true;
   };
-  const auto next = [&](step& found) {
+  const auto next = [&](reshard_step& found) {
     for (int kind = 1; kind <= static_cast<int>(movement::all_gather); ++kind)
       for (std::size_t i = 0; i < Axes; ++i) {
         // Cuts start at the outer axis, joins at the inner one.
@@ -70,7 +70,7 @@ constexpr plan<Axes> make_plan(std::array<int, Axes> now, const std::array<int, 
       }
     return false;
   };
-  step s;
+  reshard_step s;
   while (result.stuck = -1, next(s)) {
     result.steps[result.count++] = s;
     now[static_cast<std::size_t>(s.axis)] = to[static_cast<std::size_t>(s.axis)];
@@ -156,7 +156,7 @@ bytes_sent(const std::array<std::int64_t, From::rank>& extents,
   auto now = detail::codes<typename From::dimensions_type, typename From::placements_type>;
   constexpr auto to = detail::codes<typename To::dimensions_type, typename To::placements_type>;
   for (std::size_t i = 0; i < steps.count; ++i) {
-    const step s = steps.steps[i];
+    const reshard_step s = steps.steps[i];
     const auto axis = static_cast<std::size_t>(s.axis);
     const std::int64_t ranks = mesh_extents[axis];
     std::int64_t held = 1; // elements before the step

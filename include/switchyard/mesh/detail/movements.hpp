@@ -62,7 +62,7 @@ class movement_runner {
   using flat = Kokkos::View<T*, Space>;
 
   /// Collective only in that every rank makes one. Allocates what travels.
-  movement_runner(const step& what, const communicator& along, const std::vector<std::int64_t>& before,
+  movement_runner(const reshard_step& what, const communicator& along, const std::vector<std::int64_t>& before,
                   const std::vector<std::int64_t>& after)
       : what_(what), along_(along), in_(look_around(before, what.cut)), out_(look_around(after, what.joined)) {
     const auto ranks = static_cast<std::size_t>(along.size());
@@ -154,7 +154,7 @@ class movement_runner {
          cut_kernel<T, Space, false>{out_.n, out_.inner, out_.outer, along_.size(), out, incoming_.view()});
   }
 
-  step what_;
+  reshard_step what_;
   communicator along_;
   around in_, out_; // before, around the dimension that is cut; after, around the one that is joined
   std::vector<std::int64_t> send_, receive_;
