@@ -11,7 +11,7 @@
 namespace switchyard {
 
 /// When a rank fails, and how. A call is one collective of this rank, on the wrapped communicator or on any that was
-/// split from it; they are counted from 0, within the phase where one is given.
+/// split from it; they are counted from 0, where a phase is given within that phase, every time it is entered.
 struct fault {
   enum class action { throw_error, kill };
 
@@ -63,7 +63,6 @@ class faulting_backend final : public forwarding_backend {
   }
   void enter(std::string_view name) override {
     state_->phase = name;
-    if (state_->phase == state_->plan.phase) state_->calls = 0;
     inner().enter(name);
   }
 
