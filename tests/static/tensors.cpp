@@ -48,6 +48,9 @@ static_assert(std::same_as<placed_product<S<rows>, R>, at<S<rows>>>);
 static_assert(std::same_as<placed_product<R, S<columns>>, at<S<columns>>>);
 static_assert(std::same_as<placed_product<S<depth>, S<depth>>, at<P>>);
 static_assert(std::same_as<placed_product<R, R>, at<R>>);
+// ... who computes the same
+static_assert(sy::einsum_copies<on_line<R, rows, depth>, on_line<R, depth, columns>>({4}) == 4);
+static_assert(sy::einsum_copies<on_line<S<rows>, rows, depth>, on_line<R, depth, columns>>({4}) == 1);
 // ... a batch dimension that is summed too, and extents that types know
 static_assert(
     std::same_as<sy::einsum_t<double, on_line<S<batch>, batch, rows>, on_line<S<batch>, batch, columns>, rows, columns>,

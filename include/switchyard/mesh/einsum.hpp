@@ -130,6 +130,18 @@ std::array<std::int64_t, Rank> strides(const std::array<std::int64_t, Rank>& ext
 template <storage_type T, placed_tensor A, placed_tensor B, named... D>
 using einsum_t = typename detail::einsum_rule<T, A, B, dimensions<D...>>::type;
 
+/// How many ranks compute the same part of einsum's result: the ranks along the axes on which both operands are R. More
+/// than one is work done in vain, unless the result is wanted on each of them.
+template <placed_tensor A, placed_tensor B>
+constexpr std::int64_t einsum_copies(const std::array<std::int64_t, A::mesh_type::rank>& mesh_extents) {
+  constexpr auto a = detail::codes<typename A::dimensions_type, typename A::placements_type>;
+  constexpr auto b = detail::codes<typename B::dimensions_type, typename B::placements_type>;
+  std::int64_t copies = 1;
+  for (std::size_t i = 0; i < a.size(); ++i)
+    if (a[i] == detail::replicated && b[i] == detail::replicated) copies *= mesh_extents[i];
+  return copies;
+}
+
 /// out[D...] = sum a b over the dimensions that D leaves out, as values of type T. Sums in float for 16-bit types
 /// (double for double), in the order of the indices: the same bytes on every run. Never communicates; what the sum over
 /// the mesh still owes stands in the result's type. Allocates the result. A portable kernel for any rank: for tests,

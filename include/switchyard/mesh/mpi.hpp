@@ -90,13 +90,13 @@ class mpi_messages final : public exchange_in_flight {
   bool ready() override {
     int done = 1;
     if (!complete_)
-      check_mpi(MPI_Testall(static_cast<int>(requests_.size()), requests_.data(), &done, statuses()), "MPI_Testall");
+      check_all(MPI_Testall(static_cast<int>(requests_.size()), requests_.data(), &done, statuses()), "MPI_Testall");
     if (done && !complete_) check_lengths();
     return done != 0;
   }
   void wait() override {
     if (complete_) return;
-    check_mpi(MPI_Waitall(static_cast<int>(requests_.size()), requests_.data(), statuses()), "MPI_Waitall");
+    check_all(MPI_Waitall(static_cast<int>(requests_.size()), requests_.data(), statuses()), "MPI_Waitall");
     check_lengths();
   }
 
@@ -112,6 +112,13 @@ class mpi_messages final : public exchange_in_flight {
   MPI_Status* statuses() {
     statuses_.resize(requests_.size());
     return statuses_.data();
+  }
+  /// Several messages at once: the error that says something stands in a status.
+  void check_all(int code, const char* call) const {
+    if (code == MPI_ERR_IN_STATUS)
+      for (const MPI_Status& status : statuses_)
+        if (status.MPI_ERROR != MPI_ERR_PENDING) check_mpi(status.MPI_ERROR, call);
+    check_mpi(code, call);
   }
   /// A message that is longer than its receive is an error of MPI's; one that is shorter is only seen here.
   void check_lengths() {

@@ -102,6 +102,8 @@ class [[nodiscard]] tensor : private std::conditional_t<Placements::partial, det
         complaint =
             detail::message("view.extent(", d, ") = ", local.extent(d), ": this rank holds ", expected[d], " of the ",
                             extents_[d], ' ', Dimensions::labels[d], "; give it a view of that extent");
+    if (complaint.empty() && !local.span_is_contiguous())
+      complaint = "view: its values must lie in a row, without gaps; Kokkos::deep_copy it into one of its own";
     agree(mesh_.world(), complaint);
     view_ = local;
     flat_ = flat_view(view_.data(), view_.size());
@@ -166,6 +168,10 @@ concept placed_tensor = detail::is_tensor<std::remove_cvref_t<T>>;
 /// A tensor placed by rules: on each axis the first rule whose dimension it has decides.
 template <storage_type T, class Mesh, class Rules, class... D>
 using tensor_of = tensor<T, Mesh, dimensions<D...>, placed_by<Mesh, Rules, D...>>;
+
+/// The same, in a memory space.
+template <class Space, storage_type T, class Mesh, class Rules, class... D>
+using tensor_in = tensor<T, Mesh, dimensions<D...>, placed_by<Mesh, Rules, D...>, Space>;
 
 /// The type of the gradient of a tensor: placed as it is. The gradient of partial sums is replicated, since every
 /// rank's term enters the sum with factor one.
