@@ -30,10 +30,13 @@ inline constexpr bool elementwise = [] {
   constexpr bool meet = std::is_same_v<typename A::mesh_type, typename B::mesh_type>;
   constexpr bool placed_alike = std::is_same_v<typename A::placements_type, typename B::placements_type>;
   static_assert(lawful<meet, illegal::operands_are_on_different_meshes<A, B>>);
-  static_assert(lawful < !meet || alike, illegal::operands_have_different_dimensions < A, B >>);
-  constexpr bool judged = meet && alike && !placed_alike;
-  static_assert(lawful < !judged || A::partial == B::partial, illegal::added_to_partial_sums < A, B >>);
-  static_assert(lawful < !judged || A::partial != B::partial, illegal::operands_are_placed_differently < A, B >>);
+  constexpr bool comparable = !meet || alike;
+  static_assert(lawful<comparable, illegal::operands_have_different_dimensions<A, B>>);
+  constexpr bool settled = !meet || !alike || placed_alike; // nothing more to say
+  constexpr bool no_bias = settled || A::partial == B::partial;
+  constexpr bool no_reshard = settled || A::partial != B::partial;
+  static_assert(lawful<no_bias, illegal::added_to_partial_sums<A, B>>);
+  static_assert(lawful<no_reshard, illegal::operands_are_placed_differently<A, B>>);
   return meet && alike && placed_alike;
 }();
 
@@ -61,13 +64,15 @@ auto map(const Exec& exec, const F& f, const X& x) {
 template <class Exec, class F, placed_tensor A, placed_tensor B>
 auto map(const Exec& exec, const F& f, const A& a, const B& b) {
   constexpr bool ok = detail::elementwise<A, B>;
-  static_assert(detail::lawful < !ok || !A::partial, illegal::nonlinear_on_partial_sums < A >>);
+  constexpr bool no_sums = !ok || !A::partial;
+  static_assert(detail::lawful<no_sums, illegal::nonlinear_on_partial_sums<A>>);
   A y(a.on_mesh(), a.extents());
-  detail::require_same_extents("map", a, b);
-  if constexpr (ok)
+  if constexpr (ok) {
+    detail::require_same_extents("map", a, b);
     Kokkos::parallel_for(
         "switchyard::mesh::map", detail::values<Exec>(exec, 0, detail::local_size(a)),
         detail::mapped_pairs<F, typename A::value_type, typename A::space>{f, a.flat(), b.flat(), y.flat()});
+  }
   return y;
 }
 
@@ -93,7 +98,8 @@ auto along(const Exec& exec, const F& f, const X& x) {
   static_assert(X::dimensions_type::template has<D>, "switchyard: the tensor has no such dimension");
   constexpr bool whole = !X::placements_type::template splits<D>;
   static_assert(detail::lawful<whole, illegal::dimension_must_be_whole<X, D>>);
-  static_assert(detail::lawful < !whole || !X::partial, illegal::nonlinear_on_partial_sums < X >>);
+  constexpr bool no_sums = !whole || !X::partial;
+  static_assert(detail::lawful<no_sums, illegal::nonlinear_on_partial_sums<X>>);
   X y(x.on_mesh(), x.extents());
   constexpr std::size_t which = X::dimensions_type::template index<D>;
   const auto local = x.local_extents();

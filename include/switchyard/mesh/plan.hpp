@@ -112,11 +112,12 @@ struct reshard_rules<tensor<T, mesh<A...>, dimensions<D...>, placements<F...>, S
     return outer;
   }();
   static constexpr int held = sizeof...(A) == 0 ? -1 : std::array<int, sizeof...(A) + 1>{code<all, G>..., -1}[inner];
-  static_assert(
-      lawful < value.stuck < 0 || !no_new_sums,
-      illegal::inner_split_is_in_the_way <
-          typename nth<static_cast<std::size_t>(held < 0 ? 0 : held), typename dimension_entry<D>::id...>::type,
-      typename nth<outer, typename A::id...>::type, typename nth<inner, typename A::id...>::type >>);
+  static constexpr bool gets_there = !no_new_sums || value.stuck < 0;
+  using dimension_held =
+      typename nth<static_cast<std::size_t>(held < 0 ? 0 : held), typename dimension_entry<D>::id...>::type;
+  using outer_axis = typename nth<outer, typename A::id...>::type;
+  using inner_axis = typename nth<inner, typename A::id...>::type;
+  static_assert(lawful<gets_there, illegal::inner_split_is_in_the_way<dimension_held, outer_axis, inner_axis>>);
 };
 
 /// reshard<To>: To is placements<...> or a tensor type.
