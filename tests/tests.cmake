@@ -42,13 +42,16 @@ function(switchyard_include_directories out)
   set(${out} ${all} PARENT_SCOPE)
 endfunction()
 
-# switchyard_test(<name> SOURCES <file>... [LABELS <label>...]): one executable, one ctest entry per test case.
+# switchyard_test(<name> SOURCES <file>... [LABELS <label>...] [NO_HARNESS]): one executable, one ctest entry per test case.
 # On one thread: layers this small spend more on waking threads than on themselves. That any number of threads gives the
 # same bytes is a test of its own.
 function(switchyard_test name)
-  cmake_parse_arguments(arg "" "" "SOURCES;LABELS" ${ARGN})
+  cmake_parse_arguments(arg "NO_HARNESS" "" "SOURCES;LABELS" ${ARGN})
   add_executable(test_${name} ${arg_SOURCES})
-  target_link_libraries(test_${name} PRIVATE switchyard_harness switchyard_test_main)
+  target_link_libraries(test_${name} PRIVATE switchyard_test_main)
+  if(NOT arg_NO_HARNESS) # what knows no layer need not wait for it
+    target_link_libraries(test_${name} PRIVATE switchyard_harness)
+  endif()
   if(arg_LABELS) # an empty value would be dropped on the way, and the next property would become it
     list(PREPEND arg_LABELS LABELS)
   endif()
@@ -56,6 +59,9 @@ function(switchyard_test name)
                        PROPERTIES ${arg_LABELS} ENVIRONMENT "${test_environment}"
                        ENVIRONMENT_MODIFICATION OMP_NUM_THREADS=set:1 TIMEOUT 300)
 endfunction()
+
+set(mpi_environment OMP_PROC_BIND=false OMP_NUM_THREADS=1 OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+                    ASAN_OPTIONS=detect_leaks=0)
 
 # switchyard_mpi_test(<name> RANKS <n>... SOURCES <file>...): one executable, one ctest entry per number of ranks.
 function(switchyard_mpi_test name)
@@ -68,7 +74,6 @@ function(switchyard_mpi_test name)
              COMMAND ${MPIEXEC_EXECUTABLE} ${mpi_flags} ${MPIEXEC_NUMPROC_FLAG} ${ranks} $<TARGET_FILE:test_mpi_${name}>)
     set_tests_properties(
       "mpi ${name}: ${ranks} ranks"
-      PROPERTIES LABELS mpi TIMEOUT 60 PROCESSORS 2
-                 ENVIRONMENT "OMP_PROC_BIND=false;OMP_NUM_THREADS=1;OMPI_ALLOW_RUN_AS_ROOT=1;OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1;ASAN_OPTIONS=detect_leaks=0")
+      PROPERTIES LABELS mpi TIMEOUT 60 PROCESSORS 2 ENVIRONMENT "${mpi_environment}")
   endforeach()
 endfunction()

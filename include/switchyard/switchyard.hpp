@@ -7,3 +7,9 @@
 
 #include <switchyard/config.hpp>
 #include <switchyard/layer/switch_layer.hpp>
+#include <switchyard/mesh/counting.hpp>
+#include <switchyard/mesh/einsum.hpp>
+#include <switchyard/mesh/elementwise.hpp>
+#include <switchyard/mesh/phase.hpp>
+#include <switchyard/mesh/picture.hpp>
+#include <switchyard/mesh/reshard.hpp>

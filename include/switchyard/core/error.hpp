@@ -36,6 +36,12 @@ class communicator_error : public error {
   using error::error;
 };
 
+/// Ranks that should say the same do not. Thrown on every rank alike, so it may be caught.
+class disagreement : public communicator_error {
+ public:
+  using communicator_error::communicator_error;
+};
+
 namespace detail {
 
 /// The parts streamed one after another: message("d_model = ", d, ": must be at least 1").

@@ -4,7 +4,7 @@
 
 #include <Kokkos_Core.hpp>
 #include <switchyard/core/precision.hpp>
-#include <switchyard/mesh/communicator.hpp>
+#include <switchyard/mesh/mesh.hpp>
 
 /// \file
 /// Collectives on Kokkos views, of any memory space. Every rank calls them, always, whatever it holds.
@@ -47,59 +47,118 @@ class staged {
 template <class Exec, class View>
 void all_to_all(const Exec& exec, const communicator& comm, const staged<View>& send,
                 const std::vector<std::int64_t>& counts, const staged<View>& receive,
-                const std::vector<std::int64_t>& receive_counts, std::int64_t row) {
+                const std::vector<std::int64_t>& receive_counts, std::int64_t row,
+                collective kind = collective::all_to_all) {
   const auto* from = send.to_host(exec);
   comm.all_to_all(from, counts, receive.host(), receive_counts,
-                  static_cast<std::size_t>(row) * sizeof(typename View::value_type));
+                  static_cast<std::size_t>(row) * sizeof(typename View::value_type), kind);
   receive.from_host(exec);
 }
 
 /// Every rank's rows, in rank order; this rank's are already in their place. Waits for exec; allocates nothing.
 template <class Exec, class View>
 void all_gather(const Exec& exec, const communicator& comm, const staged<View>& data,
-                const std::vector<std::int64_t>& counts, std::int64_t row) {
+                const std::vector<std::int64_t>& counts, std::int64_t row, collective kind = collective::all_gather) {
   auto* here = const_cast<typename View::non_const_value_type*>(data.to_host(exec));
-  comm.all_gather(here, counts, static_cast<std::size_t>(row) * sizeof(typename View::value_type));
+  comm.all_gather(here, counts, static_cast<std::size_t>(row) * sizeof(typename View::value_type), kind);
   data.from_host(exec);
 }
 
+/// An all_to_all under way. Holds its two views, so nothing goes away under it. Move-only; wait(exec) once, then the
+/// rows are there. One that is destroyed before says so on stderr, keeps the views alive until the program ends, and
+/// makes no collective call.
+template <class View>
+class [[nodiscard]] started {
+ public:
+  started(pending handle, const staged<View>& send, const staged<View>& receive)
+      : handle_(std::move(handle)), buffers_(std::make_unique<buffers>(buffers{send, receive})) {}
+  started(started&&) noexcept = default;
+  started& operator=(started&&) = delete;
+  ~started() {
+    if (buffers_) static_cast<void>(buffers_.release()); // the transport may still write there
+  }
+
+  /// Local. Polling it between two pieces of work lets the transport progress.
+  bool ready() { return handle_.ready(); }
+  /// Local.
+  template <class Exec>
+  void wait(const Exec& exec) {
+    handle_.wait();
+    if (buffers_) buffers_->receive.from_host(exec);
+    buffers_.reset();
+  }
+
+ private:
+  struct buffers {
+    staged<View> send, receive;
+  };
+  pending handle_;
+  std::unique_ptr<buffers> buffers_;
+};
+
+/// As all_to_all, but returns when the exchange is under way. Collective: every rank starts the same exchanges in the
+/// same order, and waits in any. Waits for exec, once; both views stay untouched until wait().
+template <class Exec, class View>
+started<View> start_all_to_all(const Exec& exec, const communicator& comm, const staged<View>& send,
+                               const std::vector<std::int64_t>& counts, const staged<View>& receive,
+                               const std::vector<std::int64_t>& receive_counts, std::int64_t row) {
+  const auto* from = send.to_host(exec);
+  return {comm.start_all_to_all(from, counts, receive.host(), receive_counts,
+                                static_cast<std::size_t>(row) * sizeof(typename View::value_type)),
+          send, receive};
+}
+
 namespace detail {
-template <class T, class Space>
+/// Sums are carried out in float (double for double) in the order of the ranks and rounded once.
+template <storage_type T, class Space>
 struct add_parts {
   Kokkos::View<const T*, Space> parts; // [ranks, mine]
   Kokkos::View<T*, Space> sum;         // [>= begin + mine]
   std::int64_t ranks, mine, begin;
   KOKKOS_FUNCTION void operator()(std::int64_t i) const {
-    T total = parts(i);
-    for (std::int64_t r = 1; r < ranks; ++r) total += parts(r * mine + i);
-    sum(begin + i) = total;
+    auto total = static_cast<accumulate_t<T>>(parts(i));
+    for (std::int64_t r = 1; r < ranks; ++r) total += static_cast<accumulate_t<T>>(parts(r * mine + i));
+    sum(begin + i) = static_cast<T>(total);
   }
 };
+
+template <class Exec, class T, class Space>
+void sum_parts(const Exec& exec, const communicator& comm, const staged<Kokkos::View<T*, Space>>& data,
+               const std::vector<std::int64_t>& counts, const staged<Kokkos::View<T*, Space>>& scratch,
+               const Kokkos::View<T*, Space>& sum, std::int64_t begin, collective kind) {
+  const std::int64_t mine = counts[static_cast<std::size_t>(comm.rank())];
+  const std::vector<std::int64_t> from_each(counts.size(), mine);
+  all_to_all(exec, comm, data, counts, scratch, from_each, 1, kind);
+  Kokkos::parallel_for("switchyard::mesh::sum_parts",
+                       Kokkos::RangePolicy<Exec, Kokkos::IndexType<std::int64_t>>(exec, 0, mine),
+                       add_parts<T, Space>{scratch.view(), sum, comm.size(), mine, begin});
+}
 } // namespace detail
 
+/// sum[0 .. counts[rank]) = the sum over the ranks of their part number `rank`; part r of data has counts[r] elements.
+/// 16-bit values travel as such and are added in float; the order is that of the ranks. `scratch` has at least
+/// ranks * counts[rank] elements. Waits for exec; allocates no view; the same bytes on every run.
+template <class Exec, class T, class Space>
+void reduce_scatter_sum(const Exec& exec, const communicator& comm, const staged<Kokkos::View<T*, Space>>& data,
+                        const std::vector<std::int64_t>& counts, const staged<Kokkos::View<T*, Space>>& scratch,
+                        const Kokkos::View<T*, Space>& sum) {
+  detail::sum_parts(exec, comm, data, counts, scratch, sum, 0, collective::reduce_scatter);
+}
+
 /// data (=) its sum over the ranks, the same bytes on each of them: part r of every rank goes to rank r, which adds
-/// them in rank order and hands the sum to all. As many bytes as a ring moves, and a fixed order. `scratch` has at
-/// least size(data) + ranks elements. Waits for exec; allocates nothing.
-template <class Exec, class T>
-void all_reduce_sum(const Exec& exec, const communicator& comm,
-                    const staged<Kokkos::View<T*, typename Exec::memory_space>>& data,
-                    const staged<Kokkos::View<T*, typename Exec::memory_space>>& scratch) {
+/// them in rank order and hands the sum to all. As many bytes as a ring moves, and a fixed order; 16-bit values travel
+/// as such and are added in float. `scratch` has at least size(data) + ranks elements. Waits for exec; allocates no
+/// view.
+template <class Exec, class T, class Space>
+void all_reduce_sum(const Exec& exec, const communicator& comm, const staged<Kokkos::View<T*, Space>>& data,
+                    const staged<Kokkos::View<T*, Space>>& scratch) {
   const int ranks = comm.size();
   const auto total = static_cast<std::int64_t>(data.view().extent(0));
-  const std::int64_t each = total / ranks, more = total % ranks; // as part_of: the first ranks have one more
   std::vector<std::int64_t> counts(static_cast<std::size_t>(ranks));
-  std::int64_t begin = 0;
-  for (int r = 0; r < ranks; ++r) {
-    counts[static_cast<std::size_t>(r)] = each + (r < more ? 1 : 0);
-    if (r < comm.rank()) begin += counts[static_cast<std::size_t>(r)];
-  }
-  const std::int64_t mine = counts[static_cast<std::size_t>(comm.rank())];
-  const std::vector<std::int64_t> from_each(static_cast<std::size_t>(ranks), mine);
-  all_to_all(exec, comm, data, counts, scratch, from_each, 1);
-  Kokkos::parallel_for(
-      "switchyard::all_reduce_sum", Kokkos::RangePolicy<Exec, Kokkos::IndexType<std::int64_t>>(exec, 0, mine),
-      detail::add_parts<T, typename Exec::memory_space>{scratch.view(), data.view(), ranks, mine, begin});
-  all_gather(exec, comm, data, counts, 1);
+  for (int r = 0; r < ranks; ++r) counts[static_cast<std::size_t>(r)] = part_of(total, ranks, r).count;
+  const std::int64_t begin = part_of(total, ranks, comm.rank()).begin;
+  detail::sum_parts(exec, comm, data, counts, scratch, data.view(), begin, collective::all_reduce);
+  all_gather(exec, comm, data, counts, 1, collective::all_reduce);
 }
 
 } // namespace switchyard

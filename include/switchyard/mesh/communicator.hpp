@@ -3,21 +3,69 @@
 #pragma once
 
 #include <cstdint>
+#include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <memory>
+#include <string>
+#include <string_view>
 #include <switchyard/core/error.hpp>
 #include <utility>
 #include <vector>
 
 /// \file
 /// Who takes part. A communicator is a handle: cheap to copy, held by value, the same type for one process, for MPI and
-/// for the counting and faulting ones of the tests. This header needs no MPI.
+/// for the counting, checking and faulting ones that wrap another. This header needs no MPI.
 
 namespace switchyard {
 
-/// What a backend implements: two movements of bytes in host memory and a way to make smaller communicators.
-/// Every member is collective. Sums are made of these movements plus local additions in rank order
-/// (mesh/collectives.hpp), so no reduction ever depends on an algorithm of the transport.
+/// What an exchange is part of. A backend moves bytes the same way for each; counters and messages tell them apart.
+enum class collective { all_to_all, all_gather, reduce_scatter, all_reduce };
+inline constexpr int collectives = 4;
+constexpr const char* label(collective kind) {
+  constexpr const char* labels[collectives] = {"all_to_all", "all_gather", "reduce_scatter", "all_reduce"};
+  return labels[static_cast<int>(kind)];
+}
+
+/// send_counts[r] units of `unit` bytes go to rank r, receive_counts[r] come from it; in rank order, without gaps.
+struct all_to_all_call {
+  collective kind;
+  const void* send;
+  const std::vector<std::int64_t>& send_counts;
+  void* receive;
+  const std::vector<std::int64_t>& receive_counts;
+  std::size_t unit;
+};
+
+/// data holds every rank's part in rank order; this rank's is filled in, the others' arrive.
+struct all_gather_call {
+  collective kind;
+  void* data;
+  const std::vector<std::int64_t>& counts;
+  std::size_t unit;
+};
+
+/// An error that one rank met alone: the others know nothing of it and may be waiting.
+struct failure {
+  int rank;          ///< of the communicator that the phase was run on
+  std::string phase; ///< as given to run_phase
+  std::string cause; ///< what() of the exception
+};
+inline std::string describe(const failure& f) {
+  return detail::message("switchyard: rank ", f.rank, " failed in phase '", f.phase, "': ", f.cause);
+}
+
+/// An exchange that has been started. Its destructor makes no collective call.
+class exchange_in_flight {
+ public:
+  virtual ~exchange_in_flight() = default;
+  virtual bool ready() = 0; ///< local; gives the transport a chance to progress
+  virtual void wait() = 0;  ///< local: returns when what this rank sends and receives is complete
+};
+
+/// What a backend implements: two movements of bytes in host memory, a way to make smaller communicators, and a way to
+/// end all ranks. Sums are made of the movements plus local additions in rank order (mesh/collectives.hpp), so no
+/// reduction ever depends on an algorithm of the transport.
 class communicator_backend {
  public:
   virtual ~communicator_backend() = default; // makes no collective call
@@ -25,15 +73,57 @@ class communicator_backend {
   virtual int rank() const = 0;
   virtual int size() const = 0;
 
-  /// Ranks of equal color form a communicator, ordered by their rank here.
-  virtual std::shared_ptr<communicator_backend> split(int color) = 0;
+  /// Collective. Ranks of equal color form a communicator, ordered by their rank here; `name` is for counters and
+  /// messages.
+  virtual std::shared_ptr<communicator_backend> split(int color, std::string_view name) = 0;
 
-  /// counts[r] units of `unit` bytes go to (come from) rank r, in rank order, without gaps.
-  virtual void all_to_all(const void* send, const std::vector<std::int64_t>& send_counts, void* receive,
-                          const std::vector<std::int64_t>& receive_counts, std::size_t unit) = 0;
+  virtual void all_to_all(const all_to_all_call& call) = 0; ///< collective
+  virtual void all_gather(const all_gather_call& call) = 0; ///< collective
+  /// Collective: every rank starts the same exchanges in the same order. Both buffers stay untouched until wait().
+  /// The counts are read before it returns. nullptr: it is complete already, as where a backend can do no better.
+  virtual std::unique_ptr<exchange_in_flight> start(const all_to_all_call& call) {
+    all_to_all(call);
+    return nullptr;
+  }
 
-  /// data holds every rank's part in rank order; this rank's is filled in, the others' arrive.
-  virtual void all_gather(void* data, const std::vector<std::int64_t>& counts, std::size_t unit) = 0;
+  /// Local: from here on this rank is in phase `name`, "" for none.
+  virtual void enter(std::string_view name) { static_cast<void>(name); }
+  /// Local: tells the user and ends all ranks. Where it returns, the exception that caused it goes on.
+  virtual void fail(const failure& what) {
+    std::fprintf(stderr, "%s\n", describe(what).c_str());
+    std::fflush(stderr);
+    std::abort();
+  }
+};
+
+/// The handle of a started exchange. Move-only: an exchange is waited for once. One that is destroyed without wait()
+/// says so on stderr and makes no collective call; its buffers must then stay alive until the program ends.
+class [[nodiscard]] pending {
+ public:
+  pending(std::unique_ptr<exchange_in_flight> exchange, collective kind)
+      : exchange_(std::move(exchange)), kind_(kind), open_(true) {}
+  pending(pending&& other) noexcept
+      : exchange_(std::move(other.exchange_)), kind_(other.kind_), open_(std::exchange(other.open_, false)) {}
+  pending& operator=(pending&&) = delete;
+  ~pending() {
+    if (open_)
+      std::fprintf(stderr, "switchyard: an %s was started and never waited for; call wait() on its handle\n",
+                   label(kind_));
+  }
+
+  /// Local. Polling it lets the transport progress between two pieces of work.
+  bool ready() { return !exchange_ || exchange_->ready(); }
+  /// Local. Afterwards what was sent may be overwritten, and what was received is there. A second wait does nothing.
+  void wait() {
+    open_ = false; // also where it throws: then the error is the message
+    if (exchange_) exchange_->wait();
+    exchange_.reset();
+  }
+
+ private:
+  std::unique_ptr<exchange_in_flight> exchange_;
+  collective kind_;
+  bool open_;
 };
 
 /// A group of ranks that call the same collectives in the same order.
@@ -45,15 +135,30 @@ class communicator {
 
   int rank() const { return backend_->rank(); }
   int size() const { return backend_->size(); }
-  communicator split(int color) const { return communicator(backend_->split(color)); }
+  /// Collective. Ranks of equal color form a communicator; `name` appears in counters and messages.
+  communicator split(int color, std::string_view name = "split") const {
+    return communicator(backend_->split(color, name));
+  }
 
+  /// Collective; see all_to_all_call.
   void all_to_all(const void* send, const std::vector<std::int64_t>& send_counts, void* receive,
-                  const std::vector<std::int64_t>& receive_counts, std::size_t unit) const {
-    backend_->all_to_all(send, send_counts, receive, receive_counts, unit);
+                  const std::vector<std::int64_t>& receive_counts, std::size_t unit,
+                  collective kind = collective::all_to_all) const {
+    backend_->all_to_all({kind, send, send_counts, receive, receive_counts, unit});
   }
-  void all_gather(void* data, const std::vector<std::int64_t>& counts, std::size_t unit) const {
-    backend_->all_gather(data, counts, unit);
+  /// Collective; see all_gather_call.
+  void all_gather(void* data, const std::vector<std::int64_t>& counts, std::size_t unit,
+                  collective kind = collective::all_gather) const {
+    backend_->all_gather({kind, data, counts, unit});
   }
+  /// Collective, as all_to_all; the buffers are in use until the handle's wait().
+  pending start_all_to_all(const void* send, const std::vector<std::int64_t>& send_counts, void* receive,
+                           const std::vector<std::int64_t>& receive_counts, std::size_t unit,
+                           collective kind = collective::all_to_all) const {
+    return {backend_->start({kind, send, send_counts, receive, receive_counts, unit}), kind};
+  }
+
+  const std::shared_ptr<communicator_backend>& backend() const { return backend_; }
 
  private:
   std::shared_ptr<communicator_backend> backend_;
@@ -64,13 +169,14 @@ class self_backend final : public communicator_backend {
  public:
   int rank() const override { return 0; }
   int size() const override { return 1; }
-  std::shared_ptr<communicator_backend> split(int) override { return std::make_shared<self_backend>(); }
-  void all_to_all(const void* send, const std::vector<std::int64_t>& counts, void* receive,
-                  const std::vector<std::int64_t>&, std::size_t unit) override {
-    const auto bytes = static_cast<std::size_t>(counts[0]) * unit;
-    if (bytes > 0) std::memcpy(receive, send, bytes);
+  std::shared_ptr<communicator_backend> split(int, std::string_view) override {
+    return std::make_shared<self_backend>();
   }
-  void all_gather(void*, const std::vector<std::int64_t>&, std::size_t) override {}
+  void all_to_all(const all_to_all_call& call) override {
+    const auto bytes = static_cast<std::size_t>(call.send_counts[0]) * call.unit;
+    if (bytes > 0) std::memcpy(call.receive, call.send, bytes);
+  }
+  void all_gather(const all_gather_call&) override {}
 };
 } // namespace detail
 

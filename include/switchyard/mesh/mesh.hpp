@@ -61,8 +61,9 @@ class mesh {
     }
     stride = 1;
     along_.assign(rank, self());
+    const std::array<std::string_view, rank> label{Axis::id::label()...};
     for (std::size_t i = rank; i-- > 0;) { // ranks that differ in coordinate i only
-      along_[i] = world_.split(static_cast<int>(world_.rank() - coordinates_[i] * stride));
+      along_[i] = world_.split(static_cast<int>(world_.rank() - coordinates_[i] * stride), label[i]);
       stride *= extents_[i];
     }
   }
@@ -79,7 +80,9 @@ class mesh {
   }();
 
   std::int64_t extent(std::size_t i) const { return extents_[i]; }
+  const std::array<std::int64_t, rank>& extents() const { return extents_; }
   std::int64_t coordinate(std::size_t i) const { return coordinates_[i]; }
+  const std::array<std::int64_t, rank>& coordinates() const { return coordinates_; }
   /// The ranks along axis i through this one.
   const communicator& along(std::size_t i) const { return along_[i]; }
   const communicator& world() const { return world_; }

@@ -8,6 +8,7 @@
 #ifndef MPICH_SKIP_MPICXX
 #define MPICH_SKIP_MPICXX 1
 #endif
+#include <algorithm>
 #include <limits>
 #include <mpi.h>
 #include <string>
@@ -17,6 +18,12 @@
 /// The MPI communicator. The only file of the library that includes <mpi.h>.
 
 namespace switchyard {
+
+struct mpi_options {
+  /// Bytes of the largest single message. Above it an exchange is made of several: some transports fail beyond 2 GiB
+  /// although every count fits into int (open-mpi/ompi 5383). The same on every rank.
+  std::int64_t largest_message = std::int64_t{1} << 30;
+};
 
 namespace detail {
 
@@ -28,19 +35,14 @@ inline void check_mpi(int code, const char* call) {
   throw communicator_error(message(call, " failed: ", std::string(text, static_cast<std::size_t>(length))));
 }
 
-inline int mpi_count(std::int64_t count) {
-  if (count < 0 || count > std::numeric_limits<int>::max())
-    throw communicator_error(message("count = ", count, ": MPI takes at most ", std::numeric_limits<int>::max(),
-                                     " units in one message; use more groups, so that a rank sends less at once"));
-  return static_cast<int>(count);
-}
-
 /// A unit of contiguous bytes, so that counts are rows and stay far from the limit of int.
 class mpi_unit {
  public:
   explicit mpi_unit(std::size_t bytes) {
-    check_mpi(MPI_Type_contiguous(mpi_count(static_cast<std::int64_t>(bytes)), MPI_BYTE, &type_),
-              "MPI_Type_contiguous");
+    if (bytes > static_cast<std::size_t>(std::numeric_limits<int>::max()))
+      throw communicator_error(message("unit = ", bytes, " bytes: MPI takes at most ", std::numeric_limits<int>::max(),
+                                       "; exchange smaller rows"));
+    check_mpi(MPI_Type_contiguous(static_cast<int>(bytes), MPI_BYTE, &type_), "MPI_Type_contiguous");
     check_mpi(MPI_Type_commit(&type_), "MPI_Type_commit");
   }
   mpi_unit(const mpi_unit&) = delete;
@@ -52,10 +54,99 @@ class mpi_unit {
   MPI_Datatype type_ = MPI_DATATYPE_NULL;
 };
 
+/// Messages between pairs of ranks, each of at most `largest` units, so that no count ever leaves int.
+class mpi_messages final : public exchange_in_flight {
+ public:
+  explicit mpi_messages(std::size_t unit, std::int64_t largest_message)
+      : unit_bytes_(unit), unit_(unit),
+        largest_(std::clamp<std::int64_t>(largest_message / std::max<std::int64_t>(1, static_cast<std::int64_t>(unit)),
+                                          1, std::numeric_limits<int>::max())) {}
+  mpi_messages(const mpi_messages&) = delete;
+  mpi_messages& operator=(const mpi_messages&) = delete;
+  ~mpi_messages() override { // local: what is still under way is left to MPI
+    int finalized = 0;
+    MPI_Finalized(&finalized);
+    if (finalized) return;
+    for (MPI_Request& r : requests_)
+      if (r != MPI_REQUEST_NULL) MPI_Request_free(&r);
+  }
+
+  void receive(void* to, std::int64_t count, int rank, MPI_Comm comm) {
+    for (std::int64_t done = 0; done < count; done += largest_) {
+      const int now = static_cast<int>(std::min(largest_, count - done));
+      expected_.push_back(now);
+      requests_.push_back(MPI_REQUEST_NULL);
+      check_mpi(MPI_Irecv(at(to, done), now, unit_.get(), rank, tag, comm, &requests_.back()), "MPI_Irecv");
+    }
+  }
+  void send(const void* from, std::int64_t count, int rank, MPI_Comm comm) {
+    for (std::int64_t done = 0; done < count; done += largest_) {
+      const int now = static_cast<int>(std::min(largest_, count - done));
+      requests_.push_back(MPI_REQUEST_NULL);
+      check_mpi(MPI_Isend(at(from, done), now, unit_.get(), rank, tag, comm, &requests_.back()), "MPI_Isend");
+    }
+  }
+
+  bool ready() override {
+    int done = 1;
+    if (!complete_)
+      check_all(MPI_Testall(static_cast<int>(requests_.size()), requests_.data(), &done, statuses()), "MPI_Testall");
+    if (done && !complete_) check_lengths();
+    return done != 0;
+  }
+  void wait() override {
+    if (complete_) return;
+    check_all(MPI_Waitall(static_cast<int>(requests_.size()), requests_.data(), statuses()), "MPI_Waitall");
+    check_lengths();
+  }
+
+ private:
+  static constexpr int tag = 1; // messages of one pair do not overtake each other, so one tag does for all exchanges
+
+  void* at(void* base, std::int64_t units) const {
+    return static_cast<char*>(base) + static_cast<std::size_t>(units) * unit_bytes_;
+  }
+  const void* at(const void* base, std::int64_t units) const {
+    return static_cast<const char*>(base) + static_cast<std::size_t>(units) * unit_bytes_;
+  }
+  MPI_Status* statuses() {
+    statuses_.resize(requests_.size());
+    return statuses_.data();
+  }
+  /// Several messages at once: the error that says something stands in a status.
+  void check_all(int code, const char* call) const {
+    if (code == MPI_ERR_IN_STATUS)
+      for (const MPI_Status& status : statuses_)
+        if (status.MPI_ERROR != MPI_ERR_PENDING) check_mpi(status.MPI_ERROR, call);
+    check_mpi(code, call);
+  }
+  /// A message that is longer than its receive is an error of MPI's; one that is shorter is only seen here.
+  void check_lengths() {
+    complete_ = true;
+    for (std::size_t i = 0; i < expected_.size(); ++i) { // receives come first
+      int units = 0;
+      check_mpi(MPI_Get_count(&statuses_[i], unit_.get(), &units), "MPI_Get_count");
+      if (units != expected_[i])
+        throw communicator_error(message("rank ", statuses_[i].MPI_SOURCE, " sent ", units, " units of ", unit_bytes_,
+                                         " bytes where ", expected_[i],
+                                         " were expected; all ranks must agree on the "
+                                         "counts of an exchange"));
+    }
+  }
+
+  std::size_t unit_bytes_;
+  mpi_unit unit_;
+  std::int64_t largest_;
+  std::vector<MPI_Request> requests_;
+  std::vector<MPI_Status> statuses_;
+  std::vector<int> expected_;
+  bool complete_ = false;
+};
+
 class mpi_backend final : public communicator_backend {
  public:
   /// Takes ownership of `owned`, a communicator of the library's own.
-  explicit mpi_backend(MPI_Comm owned) : comm_(owned) {
+  mpi_backend(MPI_Comm owned, const mpi_options& options) : comm_(owned), options_(options) {
     MPI_Comm_set_errhandler(comm_, MPI_ERRORS_RETURN);
     MPI_Comm_rank(comm_, &rank_);
     MPI_Comm_size(comm_, &size_);
@@ -72,45 +163,100 @@ class mpi_backend final : public communicator_backend {
   int rank() const override { return rank_; }
   int size() const override { return size_; }
 
-  std::shared_ptr<communicator_backend> split(int color) override {
+  std::shared_ptr<communicator_backend> split(int color, std::string_view) override {
     MPI_Comm part = MPI_COMM_NULL;
     check_mpi(MPI_Comm_split(comm_, color, rank_, &part), "MPI_Comm_split");
-    return std::make_shared<mpi_backend>(part);
+    return std::make_shared<mpi_backend>(part, options_);
   }
 
-  void all_to_all(const void* send, const std::vector<std::int64_t>& send_counts, void* receive,
-                  const std::vector<std::int64_t>& receive_counts, std::size_t unit) override {
-    const mpi_unit type(unit);
-    place(send_counts, send_counts_, send_begin_);
-    place(receive_counts, receive_counts_, receive_begin_);
-    check_mpi(MPI_Alltoallv(send, send_counts_.data(), send_begin_.data(), type.get(), receive, receive_counts_.data(),
-                            receive_begin_.data(), type.get(), comm_),
-              "MPI_Alltoallv");
+  /// Messages between pairs of ranks rather than MPI_Alltoallv: whether counts leave int, or a message is too large, is
+  /// known to its sender and its receiver and to no other rank, so the ranks could not agree on which of two to call.
+  void all_to_all(const all_to_all_call& call) override {
+    const auto messages = post(call);
+    if (messages) messages->wait();
   }
 
-  void all_gather(void* data, const std::vector<std::int64_t>& counts, std::size_t unit) override {
-    const mpi_unit type(unit);
-    place(counts, receive_counts_, receive_begin_);
-    check_mpi(MPI_Allgatherv(MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, data, receive_counts_.data(), receive_begin_.data(),
-                             type.get(), comm_),
-              "MPI_Allgatherv");
+  std::unique_ptr<exchange_in_flight> start(const all_to_all_call& call) override { return post(call); }
+
+  void all_gather(const all_gather_call& call) override {
+    check_counts(call.counts);
+    if (call.unit == 0) return;
+    std::int64_t total = 0;
+    for (const std::int64_t count : call.counts) total += count;
+    if (total * static_cast<std::int64_t>(call.unit) <= options_.largest_message) { // the same sum on every rank
+      const mpi_unit type(call.unit);
+      counts_.assign(call.counts.begin(), call.counts.end());
+      begin_.assign(call.counts.size(), 0);
+      for (std::size_t r = 1; r < counts_.size(); ++r) begin_[r] = begin_[r - 1] + counts_[r - 1];
+      check_mpi(MPI_Allgatherv(MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, call.data, counts_.data(), begin_.data(), type.get(),
+                               comm_),
+                "MPI_Allgatherv");
+      return;
+    }
+    mpi_messages messages(call.unit, options_.largest_message);
+    std::vector<char*> part(call.counts.size());
+    char* next = static_cast<char*>(call.data);
+    for (std::size_t r = 0; r < part.size(); ++r) {
+      part[r] = next;
+      next += static_cast<std::size_t>(call.counts[r]) * call.unit;
+    }
+    for (int other = 1; other < size_; ++other) {
+      const int from = (rank_ + size_ - other) % size_;
+      messages.receive(part[std::size_t(from)], call.counts[std::size_t(from)], from, comm_);
+    }
+    for (int other = 1; other < size_; ++other)
+      messages.send(part[std::size_t(rank_)], call.counts[std::size_t(rank_)], (rank_ + other) % size_, comm_);
+    messages.wait();
+  }
+
+  void fail(const failure& what) override {
+    std::fprintf(stderr, "%s\n", describe(what).c_str());
+    std::fflush(stderr);
+    MPI_Abort(comm_, 1);
   }
 
  private:
-  static void place(const std::vector<std::int64_t>& counts, std::vector<int>& as_int, std::vector<int>& begin) {
-    as_int.resize(counts.size());
-    begin.resize(counts.size());
-    std::int64_t sum = 0;
-    for (std::size_t r = 0; r < counts.size(); ++r) {
-      as_int[r] = mpi_count(counts[r]);
-      begin[r] = mpi_count(sum);
-      sum += counts[r];
+  void check_counts(const std::vector<std::int64_t>& counts) const {
+    require(counts.size() == static_cast<std::size_t>(size_), "counts.size() = ", counts.size(),
+            ": the communicator has ", size_, " ranks; give one count for each");
+    for (const std::int64_t count : counts) require(count >= 0, "count = ", count, ": must not be negative");
+  }
+
+  std::unique_ptr<mpi_messages> post(const all_to_all_call& call) const {
+    check_counts(call.send_counts);
+    check_counts(call.receive_counts);
+    auto messages = std::make_unique<mpi_messages>(std::max<std::size_t>(call.unit, 1), options_.largest_message);
+    if (call.unit == 0) return messages;
+    const auto place = [&](const std::vector<std::int64_t>& counts, int rank) {
+      std::size_t units = 0;
+      for (int r = 0; r < rank; ++r) units += static_cast<std::size_t>(counts[std::size_t(r)]);
+      return units * call.unit;
+    };
+    // Everybody starts with another peer, so that not all of them send to rank 0 first.
+    for (int other = 1; other < size_; ++other) {
+      const int from = (rank_ + size_ - other) % size_;
+      messages->receive(static_cast<char*>(call.receive) + place(call.receive_counts, from),
+                        call.receive_counts[std::size_t(from)], from, comm_);
     }
+    for (int other = 1; other < size_; ++other) {
+      const int to = (rank_ + other) % size_;
+      messages->send(static_cast<const char*>(call.send) + place(call.send_counts, to),
+                     call.send_counts[std::size_t(to)], to, comm_);
+    }
+    const std::int64_t own = call.send_counts[std::size_t(rank_)];
+    require(own == call.receive_counts[std::size_t(rank_)], "receive_counts[", rank_,
+            "] = ", call.receive_counts[std::size_t(rank_)], ": this rank sends itself ", own, " units");
+    if (own > 0)
+      std::memcpy(static_cast<char*>(call.receive) + place(call.receive_counts, rank_),
+                  static_cast<const char*>(call.send) + place(call.send_counts, rank_),
+                  static_cast<std::size_t>(own) * call.unit);
+    return messages;
   }
 
   MPI_Comm comm_;
+  mpi_options options_;
   int rank_ = 0, size_ = 1;
-  std::vector<int> send_counts_, send_begin_, receive_counts_, receive_begin_;
+  std::vector<int> counts_, begin_;
 };
 
 } // namespace detail
@@ -118,7 +264,7 @@ class mpi_backend final : public communicator_backend {
 /// The ranks of `comm`, on a duplicate of it: the library's messages never meet the user's. Collective over `comm`.
 /// MPI must be initialized (any thread level: the library calls MPI from the calling thread only, outside parallel
 /// regions). Throws communicator_error otherwise.
-inline communicator mpi(MPI_Comm comm) {
+inline communicator mpi(MPI_Comm comm, const mpi_options& options = {}) {
   int initialized = 0, finalized = 0;
   MPI_Initialized(&initialized);
   MPI_Finalized(&finalized);
@@ -126,9 +272,10 @@ inline communicator mpi(MPI_Comm comm) {
     throw communicator_error("mpi(comm): MPI is not running; call MPI_Init before it and MPI_Finalize after the last "
                              "mesh is gone, or use self() for one process");
   if (comm == MPI_COMM_NULL) throw communicator_error("mpi(MPI_COMM_NULL): there are no ranks; give a communicator");
+  detail::require(options.largest_message > 0, "largest_message = ", options.largest_message, ": must be positive");
   MPI_Comm copy = MPI_COMM_NULL;
   detail::check_mpi(MPI_Comm_dup(comm, &copy), "MPI_Comm_dup");
-  return communicator(std::make_shared<detail::mpi_backend>(copy));
+  return communicator(std::make_shared<detail::mpi_backend>(copy, options));
 }
 
 } // namespace switchyard

@@ -1,0 +1,164 @@
+// SPDX-FileCopyrightText: Switchyard contributors
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#pragma once
+
+#include <switchyard/mesh/collectives.hpp>
+#include <switchyard/mesh/plan.hpp>
+
+/// \file
+/// The movements of a plan, as work on flat arrays: one instantiation per value type and space, however many meshes.
+
+namespace switchyard::detail {
+
+/// An array [outer, n, inner] against the same values with its middle dimension cut into `parts` and stored part by
+/// part, as they travel: packs towards `cut`, or unpacks from it.
+template <class T, class Space, bool Pack>
+struct cut_kernel {
+  std::int64_t n, inner, outer, parts;
+  Kokkos::View<T*, Space> whole, cut;
+
+  KOKKOS_FUNCTION void operator()(std::int64_t i) const {
+    const std::int64_t j = i % inner, k = i / inner % n, o = i / inner / n;
+    const std::int64_t each = n / parts, more = n % parts, in_larger = more * (each + 1); // as part_of
+    const bool larger = k < in_larger;
+    const std::int64_t size = larger ? each + 1 : each;
+    const std::int64_t begin = larger ? k / size * size : in_larger + (k - in_larger) / size * size;
+    const std::int64_t there = outer * begin * inner + (o * size + k - begin) * inner + j;
+    if constexpr (Pack)
+      cut(there) = whole(i);
+    else
+      whole(i) = cut(there);
+  }
+};
+
+/// out [outer, count, inner] = entries begin ... of the middle dimension of whole [outer, n, inner].
+template <class T, class Space>
+struct slice_kernel {
+  std::int64_t n, inner, begin, count;
+  Kokkos::View<const T*, Space> whole;
+  Kokkos::View<T*, Space> out;
+  KOKKOS_FUNCTION void operator()(std::int64_t i) const {
+    const std::int64_t j = i % inner, k = i / inner % count, o = i / inner / count;
+    out(i) = whole((o * n + begin + k) * inner + j);
+  }
+};
+
+/// An array seen around one of its dimensions.
+struct around {
+  std::int64_t outer = 1, n = 1, inner = 1;
+  std::int64_t size() const { return outer * n * inner; }
+};
+inline around look_around(const std::vector<std::int64_t>& extents, int which) {
+  around a;
+  for (int d = 0; d < static_cast<int>(extents.size()); ++d)
+    (d < which ? a.outer : d == which ? a.n : a.inner) *= extents[static_cast<std::size_t>(d)];
+  return a;
+}
+
+/// One step with everything it needs to run. Local extents before and after it are those of this rank.
+template <class T, class Space>
+class movement_runner {
+ public:
+  using flat = Kokkos::View<T*, Space>;
+
+  /// Collective only in that every rank makes one. Allocates what travels.
+  movement_runner(const reshard_step& what, const communicator& along, const std::vector<std::int64_t>& before,
+                  const std::vector<std::int64_t>& after)
+      : what_(what), along_(along), in_(look_around(before, what.cut)), out_(look_around(after, what.joined)) {
+    const auto ranks = static_cast<std::size_t>(along.size());
+    std::int64_t send = 0, receive = 0;
+    send_.assign(ranks, 0);
+    receive_.assign(ranks, 0);
+    const std::int64_t around_cut = in_.outer * in_.inner, around_joined = out_.outer * out_.inner;
+    for (std::size_t r = 0; r < ranks; ++r) {
+      const auto p = static_cast<std::int64_t>(ranks), q = static_cast<std::int64_t>(r);
+      const std::int64_t cut = around_cut * part_of(in_.n, p, q).count;
+      const std::int64_t joined = around_joined * part_of(out_.n, p, q).count;
+      switch (what.kind) {
+      case movement::reduce_scatter:
+        send_[r] = cut;
+        break;
+      case movement::all_to_all:
+        send_[r] = cut, receive_[r] = joined;
+        break;
+      case movement::all_gather:
+        receive_[r] = joined;
+        break;
+      default:
+        break;
+      }
+      send += send_[r];
+      receive += receive_[r];
+    }
+    if (what.kind == movement::reduce_scatter) receive = out_.size() * along.size(); // everybody's term of my part
+    if (what.kind == movement::all_reduce) send = in_.size(), receive = send + along.size();
+    const auto buffer = [](std::int64_t n) {
+      return staged<flat>(flat("switchyard::mesh::reshard", static_cast<std::size_t>(n)));
+    };
+    outgoing_ = buffer(send);
+    incoming_ = buffer(receive);
+  }
+
+  std::int64_t size_after() const { return out_.size(); }
+
+  template <class Exec>
+  void run(const Exec& exec, const flat& in, const flat& out) const {
+    switch (what_.kind) {
+    case movement::none:
+      break;
+    case movement::slice: {
+      const part mine = part_of(in_.n, along_.size(), along_.rank());
+      each("switchyard::mesh::slice", exec, out_.size(),
+           slice_kernel<T, Space>{in_.n, in_.inner, mine.begin, mine.count, in, out});
+      break;
+    }
+    case movement::reduce_scatter:
+      pack(exec, in);
+      reduce_scatter_sum(exec, along_, outgoing_, send_, incoming_, out);
+      break;
+    case movement::all_to_all:
+      pack(exec, in);
+      all_to_all(exec, along_, outgoing_, send_, incoming_, receive_, 1);
+      unpack(exec, out);
+      break;
+    case movement::all_reduce:
+      Kokkos::deep_copy(exec, outgoing_.view(), in);
+      all_reduce_sum(exec, along_, outgoing_, incoming_);
+      Kokkos::deep_copy(exec, out, outgoing_.view());
+      break;
+    case movement::all_gather: {
+      std::int64_t begin = 0;
+      for (int r = 0; r < along_.rank(); ++r) begin += receive_[static_cast<std::size_t>(r)];
+      const auto first = static_cast<std::size_t>(begin);
+      Kokkos::deep_copy(exec, Kokkos::subview(incoming_.view(), std::pair(first, first + in.size())), in);
+      all_gather(exec, along_, incoming_, receive_, 1);
+      unpack(exec, out);
+      break;
+    }
+    }
+  }
+
+ private:
+  template <class Exec, class Kernel>
+  static void each(const char* name, const Exec& exec, std::int64_t n, const Kernel& kernel) {
+    Kokkos::parallel_for(name, Kokkos::RangePolicy<Exec, Kokkos::IndexType<std::int64_t>>(exec, 0, n), kernel);
+  }
+  template <class Exec>
+  void pack(const Exec& exec, const flat& in) const {
+    each("switchyard::mesh::pack", exec, in_.size(),
+         cut_kernel<T, Space, true>{in_.n, in_.inner, in_.outer, along_.size(), in, outgoing_.view()});
+  }
+  template <class Exec>
+  void unpack(const Exec& exec, const flat& out) const {
+    each("switchyard::mesh::unpack", exec, out_.size(),
+         cut_kernel<T, Space, false>{out_.n, out_.inner, out_.outer, along_.size(), out, incoming_.view()});
+  }
+
+  reshard_step what_;
+  communicator along_;
+  around in_, out_; // before, around the dimension that is cut; after, around the one that is joined
+  std::vector<std::int64_t> send_, receive_;
+  staged<flat> outgoing_, incoming_;
+};
+
+} // namespace switchyard::detail

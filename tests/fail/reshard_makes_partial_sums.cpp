@@ -1,0 +1,22 @@
+// SPDX-FileCopyrightText: Switchyard contributors
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+// expect: reshard_makes_partial_sums<model, ?switchyard::R>
+// expect: switchyard: .*only einsum makes partial sums
+#include <switchyard/mesh/reshard.hpp>
+
+namespace sy = switchyard;
+namespace dims = sy::dims;
+struct data : sy::name<"data"> {};
+struct model : sy::name<"model"> {};
+using mesh = sy::mesh<sy::axis<data, 4>, sy::axis<model, 2>>;
+template <class A, class B>
+using row = sy::tensor<double, mesh, sy::dimensions<dims::d_ff>, sy::placements<A, B>>;
+using split = sy::S<dims::d_ff>;
+const Kokkos::DefaultHostExecutionSpace exec;
+
+#ifdef CONTROL
+using to = row<sy::R, split>;
+#else
+using to = row<sy::R, sy::P>;
+#endif
+constexpr auto plan = sy::plan_of<row<sy::R, sy::R>, to>;
