@@ -18,14 +18,14 @@ inline constexpr int lanes = 16;
 /// Folds f(0), ..., f(n - 1) into 16 partial results, element i into lane i % 16, and those in order.
 template <class R, class Combine, class F>
 KOKKOS_INLINE_FUNCTION R fold_lanes(std::int64_t n, R start, const Combine& combine, const F& f) {
-  R partial[lanes];
-  for (int l = 0; l < lanes; ++l) partial[l] = start;
+  R folded[lanes];
+  for (int l = 0; l < lanes; ++l) folded[l] = start;
   std::int64_t i = 0;
   for (; i + lanes <= n; i += lanes)
-    for (int l = 0; l < lanes; ++l) partial[l] = combine(partial[l], f(i + l));
-  for (int l = 0; i + l < n; ++l) partial[l] = combine(partial[l], f(i + l));
-  R result = partial[0];
-  for (int l = 1; l < lanes; ++l) result = combine(result, partial[l]);
+    for (int l = 0; l < lanes; ++l) folded[l] = combine(folded[l], f(i + l));
+  for (int l = 0; i + l < n; ++l) folded[l] = combine(folded[l], f(i + l));
+  R result = folded[0];
+  for (int l = 1; l < lanes; ++l) result = combine(result, folded[l]);
   return result;
 }
 

@@ -82,7 +82,13 @@ struct avx512_call {
   const char* ahead; // if not null: a line per step to fetch into the second-level cache
 };
 
-/// Rows * Vectors sums in registers, over all steps.
+#if defined(__NVCC__) // its front end does not know the pragmas of the host compiler, which gets them all the same
+#pragma nv_diagnostic push
+#pragma nv_diag_suppress 1675
+#endif
+
+/// Rows * Vectors sums in registers, over all steps. The loops must be unrolled for that, which compilers do on their
+/// own at -O3 only.
 template <class T, int Rows, int Vectors>
 [[gnu::target("avx512f,avx512bf16")]] void avx512_block(const avx512_call<T>& call) {
   using lane = avx512<T>;
@@ -123,6 +129,10 @@ template <class T, int Rows, int Vectors>
         lane::store(to, sum[r][v]);
     }
 }
+
+#if defined(__NVCC__)
+#pragma nv_diagnostic pop
+#endif
 
 template <class T>
 class avx512_kernels final : public micro_kernels<T> {
