@@ -3,7 +3,8 @@
 #
 #   tests/run.sh [--all] [--no-install]
 #
-#   --all         also the long tests (every precision through nvcc, large memory), a build with clang++, the mutants
+#   --all         also the long tests (every precision through nvcc, large memory), the examples with sanitizers, a
+#                 build with clang++, the mutants
 #   --no-install  install nothing, say what is missing
 #
 # The last line is "N passed, N failed"; a build that fails counts as one failed. JOBS=<n> sets the number of jobs.
@@ -15,7 +16,7 @@ for argument in "$@"; do
   case $argument in
     --all) all=1 ;;
     --no-install) install+=("$argument") ;;
-    -h | --help) sed -n '2,9p' "$0" | cut -c3-; exit 0 ;;
+    -h | --help) sed -n '2,10p' "$0" | cut -c3-; exit 0 ;;
     *) echo "tests/run.sh: unknown option '$argument' (see --help)" >&2; exit 2 ;;
   esac
 done
@@ -72,7 +73,7 @@ if ! cmake/install-deps.sh "${install[@]+"${install[@]}"}" </dev/null; then
 fi
 
 if [ $all -eq 1 ]; then run default; else run default --label-exclude '^long$'; fi
-run sanitize --label-exclude '^long$'
+if [ $all -eq 1 ]; then run sanitize-all --label-exclude '^long$'; else run sanitize --label-exclude '^long$'; fi
 if [ $all -eq 1 ]; then
   if command -v clang++ >/dev/null; then
     run clang
