@@ -72,6 +72,7 @@ struct panel_gradient_kernel {
     acc* sum = reinterpret_cast<acc*>(memory + left_bytes() + right_bytes(*kernels));
     void* own = memory + left_bytes() + right_bytes(*kernels) + sum_bytes(*kernels);
 
+    const bool once = end - begin <= Block; // what is read again soon stays in the caches
     for (std::int64_t row = begin; row < end; row += Block) {
       const std::int64_t count = std::min(Block, end - row), padded = round_up(count, Together);
       turn(row, count, padded, k_begin, k_end, left);
@@ -84,12 +85,8 @@ struct panel_gradient_kernel {
           const bool add = accumulate || row > begin;
           if (kernels->anywhere && n + width <= d.columns()) {
             G* to = &gradient(g, k, n);
-            const bool lines = to_whole_lines(to);
-            kernels->reduce(rows, Stride, last - k, panel, padded, to, d.columns(),
-                            add     ? sums::add
-                            : lines ? sums::stream
-                                    : sums::set,
-                            own);
+            const sums mode = add ? sums::add : once && to_whole_lines(to) ? sums::stream : sums::set;
+            kernels->reduce(rows, Stride, last - k, panel, padded, to, d.columns(), mode, own);
           } else {
             kernels->reduce(rows, Stride, last - k, panel, padded, sum, width, sums::set, own);
             store(g, k, last, n, sum, add);
