@@ -73,8 +73,10 @@ if ! cmake/install-deps.sh "${install[@]+"${install[@]}"}" </dev/null; then
 fi
 
 if [ $all -eq 1 ]; then run default; else run default --label-exclude '^long$'; fi
-if [ $all -eq 1 ]; then run sanitize-all --label-exclude '^long$'; else run sanitize --label-exclude '^long$'; fi
-if [ $all -eq 1 ]; then
+if [ $all -eq 0 ]; then
+  run sanitize --label-exclude '^long$'
+else
+  run sanitize-all --label-exclude '^long$'
   if command -v clang++ >/dev/null; then
     run clang
   else
