@@ -72,8 +72,7 @@ struct problem {
     const gemm::row_groups<space> all{all_tokens, S};
     if (p != pass::backward) {
       router::logits<engine, float>(exec, all, gemm::rows<T, space>(x), packed, set, decision);
-      router::softmax<float>(exec, decision);
-      router::select(exec, size_of, set, pad, decision);
+      router::decide<float>(exec, size_of, set, pad, decision, statistics);
       router::assign_slots(exec, size_of, set, pad, decision, scratch);
       router::gates<float>(exec, set, decision);
       router::sum_groups(exec, size_of, set, pad, decision, statistics);

@@ -60,17 +60,24 @@ constexpr std::array stage_order{
 /// All kernels that only one stage has. A kernel named here after its stage, "switchyard::...::first_product", is
 /// that stage wherever it runs.
 std::string stage_of(const std::string& label) {
-  static const std::map<std::string, std::string> known{
-      {"router::softmax", "selection"},       {"router::select", "selection"},
-      {"router::gates", "selection"},         {"router::scale_input", "logits"},
-      {"router::count_choices", "slots"},     {"router::scan_choices", "slots"},
-      {"router::assign_slots", "slots"},      {"router::sum_blocks", "losses"},
-      {"router::sum_groups", "losses"},       {"router::sum_experts", "losses"},
-      {"router::balance", "losses"},          {"router::summary", "losses"},
-      {"router::loss_gradient", "losses"},    {"dispatch::group_offset", "gather"},
-      {"dispatch::list_rows", "gather"},      {"dispatch::fill_blocks", "gather"},
-      {"combine::forward", "combine"},        {"combine::backward", "combine_backward"},
-      {"router::backward", "router_d_logits"}};
+  static const std::map<std::string, std::string> known{{"router::decide", "selection"},
+                                                        {"router::count_slots", "losses"},
+                                                        {"router::gates", "selection"},
+                                                        {"router::scale_input", "logits"},
+                                                        {"router::count_choices", "slots"},
+                                                        {"router::scan_choices", "slots"},
+                                                        {"router::assign_slots", "slots"},
+                                                        {"router::sum_groups", "losses"},
+                                                        {"router::sum_experts", "losses"},
+                                                        {"router::balance", "losses"},
+                                                        {"router::summary", "losses"},
+                                                        {"router::loss_gradient", "losses"},
+                                                        {"dispatch::group_offset", "gather"},
+                                                        {"dispatch::list_rows", "gather"},
+                                                        {"dispatch::fill_blocks", "gather"},
+                                                        {"combine::forward", "combine"},
+                                                        {"combine::backward", "combine_backward"},
+                                                        {"router::backward", "router_d_logits"}};
   const std::string prefix = "switchyard::";
   const std::string name = label.starts_with(prefix) ? label.substr(prefix.size()) : label;
   if (const auto at = known.find(name); at != known.end()) return at->second;

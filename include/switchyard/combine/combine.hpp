@@ -20,11 +20,9 @@ void forward(const Exec& exec, const router::problem& size, const router::settin
              const router::decision<Real, Space>& d, const dispatch::slot_map<Space>& map,
              const Kokkos::View<const T**, Kokkos::LayoutRight, Space>& o,
              const Kokkos::View<T**, Kokkos::LayoutRight, Space>& y) {
-  const std::int64_t chunks = detail::chunks(static_cast<std::int64_t>(y.extent(1)));
-  Kokkos::parallel_for(
-      "switchyard::combine::forward",
-      Kokkos::RangePolicy<Exec, Kokkos::IndexType<std::int64_t>>(exec, 0, size.groups * size.tokens * chunks),
-      detail::forward_kernel<T, Real, Space>{size, set, d, map, o, y, chunks});
+  Kokkos::parallel_for("switchyard::combine::forward",
+                       Kokkos::RangePolicy<Exec, Kokkos::IndexType<std::int64_t>>(exec, 0, size.groups * size.tokens),
+                       detail::forward_kernel<T, Real, Space>{size, set, d, map, o, y});
 }
 
 /// dy [T, M], o [rows, M] -> do [rows, M] (the rows in use), dq [T, K]. As forward.

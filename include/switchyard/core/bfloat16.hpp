@@ -18,7 +18,7 @@ struct bfloat16 {
   bfloat16() = default;
 
   /// Round to nearest, ties to even; overflow gives infinity, NaN stays a (quiet) NaN. Branch-free.
-  KOKKOS_FUNCTION explicit bfloat16(float value) : bits(round(Kokkos::bit_cast<std::uint32_t>(value))) {}
+  KOKKOS_FUNCTION explicit bfloat16(float value) : bits(round(value)) {}
   KOKKOS_FUNCTION explicit bfloat16(double value) : bfloat16(static_cast<float>(value)) {}
 
   /// Exact.
@@ -31,11 +31,11 @@ struct bfloat16 {
   }
 
  private:
-  KOKKOS_FUNCTION static std::uint16_t round(std::uint32_t word) {
+  KOKKOS_FUNCTION static std::uint16_t round(float value) {
+    const auto word = Kokkos::bit_cast<std::uint32_t>(value);
     const std::uint32_t nearest_even = (word + 0x7fffu + ((word >> 16) & 1u)) >> 16;
     const std::uint32_t quiet_nan = (word >> 16) | 0x0040u;
-    const std::uint32_t is_nan = 0u - static_cast<std::uint32_t>((word & 0x7fffffffu) > 0x7f800000u); // all ones or 0
-    return static_cast<std::uint16_t>((nearest_even & ~is_nan) | (quiet_nan & is_nan));
+    return static_cast<std::uint16_t>(value != value ? quiet_nan : nearest_even); // a selection in vector code
   }
 };
 

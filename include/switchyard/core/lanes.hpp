@@ -6,16 +6,16 @@
 #include <cstdint>
 
 /// \file
-/// Reductions of short arrays by one thread, in 16 lanes: an order that is fixed and that compilers turn into vector
-/// code, which the plain loop's is not.
+/// Reductions and searches of short arrays by one thread, in 32 lanes: an order that is fixed and that compilers turn
+/// into vector code, which the plain loop's is not.
 
 namespace switchyard {
 
 namespace detail {
 
-inline constexpr int lanes = 16;
+inline constexpr int lanes = 32; // two vectors of the widest kind: one waits for its result while the other works
 
-/// Folds f(0), ..., f(n - 1) into 16 partial results, element i into lane i % 16, and those in order.
+/// Folds f(0), ..., f(n - 1) into 32 partial results, element i into lane i % 32, and those by halves.
 template <class R, class Combine, class F>
 KOKKOS_INLINE_FUNCTION R fold_lanes(std::int64_t n, R start, const Combine& combine, const F& f) {
   R folded[lanes];
@@ -24,9 +24,9 @@ KOKKOS_INLINE_FUNCTION R fold_lanes(std::int64_t n, R start, const Combine& comb
   for (; i + lanes <= n; i += lanes)
     for (int l = 0; l < lanes; ++l) folded[l] = combine(folded[l], f(i + l));
   for (int l = 0; i + l < n; ++l) folded[l] = combine(folded[l], f(i + l));
-  R result = folded[0];
-  for (int l = 1; l < lanes; ++l) result = combine(result, folded[l]);
-  return result;
+  for (int half = lanes / 2; half > 0; half /= 2)
+    for (int l = 0; l < half; ++l) folded[l] = combine(folded[l], folded[l + half]);
+  return folded[0];
 }
 
 template <class R>
@@ -50,6 +50,20 @@ KOKKOS_INLINE_FUNCTION R lane_sum(std::int64_t n, const F& f) {
 template <class R, class F>
 KOKKOS_INLINE_FUNCTION R lane_max(std::int64_t n, R least, const F& f) {
   return detail::fold_lanes<R>(n, least, detail::larger<R>(), f);
+}
+
+/// The first i < n with f(i), n if there is none.
+template <class F>
+KOKKOS_INLINE_FUNCTION std::int64_t lane_find(std::int64_t n, const F& f) {
+  constexpr int block = 2 * detail::lanes;
+  std::int64_t i = 0;
+  for (; i + block <= n; i += block) {
+    unsigned found = 0;
+    for (int l = 0; l < block; ++l) found |= f(i + l) ? 1u : 0u;
+    if (found != 0) break;
+  }
+  while (i < n && !f(i)) ++i;
+  return i;
 }
 
 } // namespace switchyard

@@ -61,14 +61,26 @@ struct statistics {
   }
 };
 
-/// This rank's rows of statistics.sums. Does not communicate: the layer gathers the rows of the other ranks.
+/// logits -> probs, lse, choice, and slot = slot_dropped where a choice asks for a slot, slot_none where not; with them
+/// the sums over blocks of tokens that need no slots. Deterministic; does not communicate or allocate.
+template <class Storage, class Exec, class Real, class Space>
+void decide(const Exec& exec, const problem& size, const settings& set, const padding<Space>& pad,
+            const decision<Real, Space>& d, const statistics<Real, Space>& s) {
+  const std::int64_t blocks = statistics<Real, Space>::blocks(size);
+  Kokkos::parallel_for("switchyard::router::decide",
+                       Kokkos::RangePolicy<Exec, Kokkos::IndexType<std::int64_t>>(exec, 0, size.groups * blocks),
+                       detail::decide_kernel<Real, Storage, Space>{size, set, pad, d, s.partial, blocks});
+}
+
+/// This rank's rows of statistics.sums, once the slots are given. Does not communicate: the layer gathers the rows of
+/// the other ranks.
 template <class Exec, class Real, class Space>
 void sum_groups(const Exec& exec, const problem& size, const settings& set, const padding<Space>& pad,
                 const decision<Real, Space>& d, const statistics<Real, Space>& s) {
   using policy = Kokkos::RangePolicy<Exec, Kokkos::IndexType<std::int64_t>>;
   const std::int64_t blocks = statistics<Real, Space>::blocks(size);
-  Kokkos::parallel_for("switchyard::router::sum_blocks", policy(exec, 0, size.groups * blocks),
-                       detail::sum_block_kernel<Real, Space>{size, set, pad, d, s.partial, blocks});
+  Kokkos::parallel_for("switchyard::router::count_slots", policy(exec, 0, size.groups * blocks),
+                       detail::count_slots_kernel<Real, Space>{size, set, pad, d, s.partial, blocks});
   const std::int64_t columns = static_cast<std::int64_t>(s.sums.extent(1));
   Kokkos::parallel_for("switchyard::router::sum_groups", policy(exec, 0, size.groups * columns),
                        detail::sum_group_kernel<Real, Space>{size, d.filled, s.partial, s.sums, blocks, columns});

@@ -38,56 +38,63 @@ KOKKOS_INLINE_FUNCTION std::int32_t best_of(std::int64_t n, const Score& score, 
   return best;
 }
 
-/// The same for scores in an array, whose first `taken` choices these are: at full speed as long as there is a number
-/// left among the scores. The next best is the best of those that come after the last choice in the order of the
-/// scores.
+/// The best of an array of scores, the largest of which is known: at full speed as long as it is a number.
+template <class Real>
+KOKKOS_INLINE_FUNCTION std::int32_t first_best(std::int64_t n, const Real* score, Real largest) {
+  const std::int64_t e = lane_find(n, [&](std::int64_t i) { return score[i] == largest; });
+  if (e < n) return static_cast<std::int32_t>(e);
+  return best_of<Real>(
+      n, [&](std::int32_t i) { return score[i]; }, nullptr, 0);
+}
+
+/// The next one after the first `taken` choices, which these are: the best of those that come after the last choice in
+/// the order of the scores.
 template <class Real>
 KOKKOS_INLINE_FUNCTION std::int32_t next_best(std::int64_t n, const Real* score, const std::int32_t* chosen,
                                               int taken) {
   const Real least = -Kokkos::Experimental::infinity_v<Real>;
-  Real best = least;
-  std::int64_t e = 0;
-  if (taken == 0) {
-    best = lane_max<Real>(n, least, [&](std::int64_t i) { return score[i]; });
-    while (e < n && !(score[e] == best)) ++e;
-  } else {
-    const std::int64_t last = chosen[taken - 1];
-    const Real bound = score[last];
-    const auto after = [&](std::int64_t i) { return score[i] < bound || (score[i] == bound && i > last); };
-    best = lane_max<Real>(n, least, [&](std::int64_t i) { return after(i) ? score[i] : least; });
-    while (e < n && !(score[e] == best && after(e))) ++e;
-  }
+  if (taken == 0) return first_best(n, score, lane_max<Real>(n, least, [&](std::int64_t i) { return score[i]; }));
+  const std::int64_t last = chosen[taken - 1];
+  const Real bound = score[last];
+  const auto after = [&](std::int64_t i) { return score[i] < bound || (score[i] == bound && i > last); };
+  const Real best = lane_max<Real>(n, least, [&](std::int64_t i) { return after(i) ? score[i] : least; });
+  const std::int64_t e = lane_find(n, [&](std::int64_t i) { return score[i] == best && after(i); });
   if (best > least && e < n) return static_cast<std::int32_t>(e);
   return best_of<Real>(
       n, [&](std::int32_t i) { return score[i]; }, chosen, taken);
 }
 
+/// logits [t, E] -> probs [t, E], lse [t], and returns the largest of these probabilities. The largest logit is
+/// subtracted, so that its exponential is 1; probabilities are rounded to Storage. A logit that is NaN or +infinity
+/// makes its token's probabilities NaN and nothing else.
 template <class Real, class Storage, class Space>
-struct softmax_kernel {
-  Kokkos::View<const Real**, Kokkos::LayoutRight, Space> logits; // [T, E]
-  Kokkos::View<Real**, Kokkos::LayoutRight, Space> probs;        // [T, E]
-  Kokkos::View<Real*, Space> lse;                                // [T]
+struct softmax {
+  decision<Real, Space> d;
 
-  KOKKOS_FUNCTION void operator()(std::int64_t t) const {
-    const std::int64_t experts = static_cast<std::int64_t>(logits.extent(1));
-    const Real* h = &logits(t, 0);
-    Real* p = &probs(t, 0);
+  KOKKOS_FUNCTION Real operator()(std::int64_t t) const {
+    const std::int64_t experts = static_cast<std::int64_t>(d.logits.extent(1));
+    const Real* KOKKOS_RESTRICT h = &d.logits(t, 0);
+    Real* KOKKOS_RESTRICT p = &d.probs(t, 0);
     const Real largest = lane_max<Real>(experts, h[0], [&](std::int64_t e) { return h[e]; });
     for (std::int64_t e = 0; e < experts; ++e) p[e] = fast_exp(h[e] - largest);
     const Real sum = lane_sum<Real>(experts, [&](std::int64_t e) { return p[e]; });
-    for (std::int64_t e = 0; e < experts; ++e) p[e] = rounded<Storage>(p[e] / sum);
-    lse(t) = largest + Kokkos::log(sum);
+    const Real share = Real(1) / sum;
+    for (std::int64_t e = 0; e < experts; ++e) p[e] = rounded<Storage>(p[e] * share);
+    d.lse(t) = largest + Kokkos::log(sum);
+    return rounded<Storage>(share);
   }
 };
 
+/// probs and the largest of them -> choice [t, K], and slot = slot_dropped where a choice asks for a slot, slot_none
+/// where not.
 template <class Real, class Space>
-struct select_kernel {
+struct selection {
   problem size;
   settings set;
   padding<Space> pad;
   decision<Real, Space> d;
 
-  KOKKOS_FUNCTION void operator()(std::int64_t t) const {
+  KOKKOS_FUNCTION void operator()(std::int64_t t, Real largest) const {
     std::int32_t* choice = &d.choice(t, 0);
     std::int32_t* slot = &d.slot(t, 0);
     for (int j = 0; j < set.choices; ++j) {
@@ -108,7 +115,7 @@ struct select_kernel {
         };
         choice[j] = best_of<Real>(size.experts, noisy, choice, j);
       } else {
-        choice[j] = next_best(size.experts, p, choice, j);
+        choice[j] = j == 0 ? first_best(size.experts, p, largest) : next_best(size.experts, p, choice, j);
       }
       slot[j] = slot_dropped; // wants one
     }
@@ -136,23 +143,5 @@ struct select_kernel {
 };
 
 } // namespace detail
-
-/// logits [T, E] -> probs [T, E], lse [T]. Softmax over experts with the largest logit subtracted; probabilities
-/// rounded to Storage. A logit that is NaN or +infinity makes its token's probabilities NaN and nothing else.
-template <class Storage, class Exec, class Real, class Space>
-void softmax(const Exec& exec, const decision<Real, Space>& d) {
-  Kokkos::parallel_for("switchyard::router::softmax",
-                       Kokkos::RangePolicy<Exec, Kokkos::IndexType<std::int64_t>>(exec, 0, d.lse.extent(0)),
-                       detail::softmax_kernel<Real, Storage, Space>{d.logits, d.probs, d.lse});
-}
-
-/// probs -> choice [T, K], and slot = slot_dropped where a choice asks for a slot, slot_none where not.
-template <class Exec, class Real, class Space>
-void select(const Exec& exec, const problem& size, const settings& set, const padding<Space>& pad,
-            const decision<Real, Space>& d) {
-  Kokkos::parallel_for("switchyard::router::select",
-                       Kokkos::RangePolicy<Exec, Kokkos::IndexType<std::int64_t>>(exec, 0, d.lse.extent(0)),
-                       detail::select_kernel<Real, Space>{size, set, pad, d});
-}
 
 } // namespace switchyard::router

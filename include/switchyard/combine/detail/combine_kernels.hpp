@@ -2,14 +2,21 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #pragma once
 
+#include <switchyard/core/lanes.hpp>
 #include <switchyard/core/precision.hpp>
 #include <switchyard/dispatch/assignment.hpp>
 
 namespace switchyard::combine::detail {
 
-inline constexpr std::int64_t chunk = 64; // columns of one task of the forward
-inline std::int64_t chunks(std::int64_t columns) {
-  return (columns + chunk - 1) / chunk;
+/// Columns that are summed at a time, in registers.
+inline constexpr int strip = 64;
+
+/// f(m, n) for every strip [m, m + n) of `width` columns; n is a constant in all but the last.
+template <class F>
+KOKKOS_INLINE_FUNCTION void for_each_strip(std::int64_t width, const F& f) {
+  std::int64_t m = 0;
+  for (; m + strip <= width; m += strip) f(m, std::integral_constant<int, strip>());
+  if (m < width) f(m, static_cast<int>(width - m));
 }
 
 template <class T, class Real, class Space>
@@ -20,29 +27,27 @@ struct forward_kernel {
   dispatch::slot_map<Space> map;
   Kokkos::View<const T**, Kokkos::LayoutRight, Space> o; // [rows, M]
   Kokkos::View<T**, Kokkos::LayoutRight, Space> y;       // [T, M]
-  std::int64_t chunk_count;
 
-  KOKKOS_FUNCTION void operator()(std::int64_t task) const {
+  KOKKOS_FUNCTION void operator()(std::int64_t t) const {
     using acc = accumulate_t<T>;
-    const std::int64_t t = task / chunk_count, begin = task % chunk_count * chunk;
-    const std::int64_t width = static_cast<std::int64_t>(y.extent(1));
-    const int n = static_cast<int>(width - begin < chunk ? width - begin : chunk);
-    acc sum[chunk] = {};
-    for (int j = 0; j < set.choices; ++j) {
-      const std::int64_t row = map(d.choice(t, j), t / size.tokens, d.slot(t, j));
-      if (row < 0) continue;
-      const acc gate = static_cast<acc>(d.gate(t, j));
-      const T* from = &o(row, begin);
-      for (int i = 0; i < n; ++i) sum[i] += gate * static_cast<acc>(from[i]);
-    }
-    T* to = &y(t, begin);
-    for (int i = 0; i < n; ++i) to[i] = T(sum[i]);
+    const std::int64_t group = t / size.tokens;
+    for_each_strip(static_cast<std::int64_t>(y.extent(1)), [&](std::int64_t m, auto n) {
+      acc sum[strip] = {};
+      for (int j = 0; j < set.choices; ++j) {
+        const std::int64_t row = map(d.choice(t, j), group, d.slot(t, j));
+        if (row < 0) continue;
+        const acc gate = static_cast<acc>(d.gate(t, j));
+        const T* KOKKOS_RESTRICT from = &o(row, m);
+        for (int i = 0; i < n; ++i) sum[i] += gate * static_cast<acc>(from[i]);
+      }
+      T* KOKKOS_RESTRICT to = &y(t, m);
+      for (int i = 0; i < n; ++i) to[i] = T(sum[i]);
+    });
   }
 };
 
 template <class T, class Real, class Space>
 struct backward_kernel {
-  static constexpr int lanes = 8; // partial sums of the dot product: a fixed order that still vectorizes
   router::problem size;
   router::settings set;
   router::decision<Real, Space> d;
@@ -64,23 +69,10 @@ struct backward_kernel {
       }
       const acc gate = static_cast<acc>(d.gate(t, j));
       const T* out = &o(row, 0);
-      T* to = &d_o(row, 0);
-      acc partial[lanes] = {};
-      std::int64_t m = 0;
-      for (; m + lanes <= width; m += lanes)
-        for (int l = 0; l < lanes; ++l) {
-          const acc value = static_cast<acc>(g[m + l]);
-          partial[l] += value * static_cast<acc>(out[m + l]);
-          to[m + l] = T(gate * value);
-        }
-      for (int l = 0; m < width; ++m, ++l) {
-        const acc value = static_cast<acc>(g[m]);
-        partial[l] += value * static_cast<acc>(out[m]);
-        to[m] = T(gate * value);
-      }
-      acc dot = 0;
-      for (int l = 0; l < lanes; ++l) dot += partial[l];
-      dq(t, j) = static_cast<Real>(dot);
+      T* KOKKOS_RESTRICT to = &d_o(row, 0);
+      for (std::int64_t m = 0; m < width; ++m) to[m] = T(gate * static_cast<acc>(g[m]));
+      dq(t, j) = static_cast<Real>(
+          lane_sum<acc>(width, [&](std::int64_t m) { return static_cast<acc>(g[m]) * static_cast<acc>(out[m]); }));
     }
   }
 };

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #pragma once
 
+#include <cstring>
 #include <switchyard/dispatch/assignment.hpp>
 
 namespace switchyard::dispatch::detail {
@@ -50,6 +51,13 @@ struct arrived_row_kernel {
   }
 };
 
+/// Compilers make vector code of a loop over numbers, not of one over 16-bit structs.
+template <class T>
+KOKKOS_INLINE_FUNCTION void copy_row(const T* from, T* to, std::size_t n) {
+  KOKKOS_IF_ON_HOST((std::memcpy(to, from, n * sizeof(T));))
+  KOKKOS_IF_ON_DEVICE((for (std::size_t i = 0; i < n; ++i) to[i] = from[i];))
+}
+
 template <class T, class Real, class Space>
 struct fill_kernel {
   router::problem size;
@@ -63,7 +71,7 @@ struct fill_kernel {
     for (int j = 0; j < set.choices; ++j) {
       const std::int64_t row = map(d.choice(t, j), t / size.tokens, d.slot(t, j));
       if (row < 0) continue;
-      for (std::size_t m = 0; m < x.extent(1); ++m) blocks(row, m) = x(t, m);
+      copy_row(&x(t, 0), &blocks(row, 0), x.extent(1));
     }
   }
 };

@@ -43,6 +43,7 @@ struct panel_product_kernel {
   using kernels_type = micro_kernels<T>;
   using acc = accumulate_t<T>;
   static constexpr int Matrices = Epilogue::paired ? 2 : 1;
+  static constexpr int Full = 256 / sizeof(acc); // columns of the widest panels of all kernels
 
   row_groups<space> groups;
   rows<A, space> a;
@@ -64,8 +65,8 @@ struct panel_product_kernel {
     if (tile.group < 0) return;
     char* memory = scratch_of(member, scratch_bytes(*kernels));
     T* left = reinterpret_cast<T*>(memory);
-    acc* sum[2] = {reinterpret_cast<acc*>(memory + left_bytes(*kernels)),
-                   reinterpret_cast<acc*>(memory + left_bytes(*kernels) + sum_bytes(*kernels))};
+    acc* const sum[2] = {reinterpret_cast<acc*>(memory + left_bytes(*kernels)),
+                         reinterpret_cast<acc*>(memory + left_bytes(*kernels) + sum_bytes(*kernels))};
     void* own = memory + left_bytes(*kernels) + 2 * sum_bytes(*kernels);
 
     const std::int64_t height = round_up(tile.end - tile.begin, kernels->step);
@@ -76,16 +77,25 @@ struct panel_product_kernel {
         const std::int64_t panel = (tile.group * panels + p) * Matrices + m;
         kernels->multiply(left, height, b.data() + panel * kernels->chunks * kernels->depth * width, sum[m], own);
       }
-      const int here = static_cast<int>(std::min(width, n_count - p * width));
-      for (std::int64_t r = tile.begin; r < tile.end; ++r) {
-        const std::int64_t at = (r - tile.begin) * width;
-        if constexpr (Epilogue::paired)
-          epilogue(tile.group, r, p * width, here, sum[0] + at, sum[1] + at);
-        else
-          epilogue(tile.group, r, p * width, here, sum[0] + at);
-      }
+      const std::int64_t here = std::min(width, n_count - p * width);
+      if (here == Full)
+        finish(tile, p * width, std::integral_constant<int, Full>(), sum);
+      else
+        finish(tile, p * width, static_cast<int>(here), sum);
     }
     kernels->leave();
+  }
+
+  /// The epilogue on one panel's sums; a full panel's width is a constant to its loops.
+  template <class N>
+  void finish(const tile_position& tile, std::int64_t column, N n, acc* const (&sum)[2]) const {
+    for (std::int64_t r = tile.begin; r < tile.end; ++r) {
+      const std::int64_t at = (r - tile.begin) * kernels->width;
+      if constexpr (Epilogue::paired)
+        epilogue(tile.group, r, column, n, sum[0] + at, sum[1] + at);
+      else
+        epilogue(tile.group, r, column, n, sum[0] + at);
+    }
   }
 
   /// Rows of the tile to left [chunks, height, depth]; zeros below the last row and beyond the last k.

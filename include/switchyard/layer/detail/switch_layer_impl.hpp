@@ -149,8 +149,7 @@ void switch_layer<E, P, M, R, G>::route(const E& exec, const packed_type& packed
   } else {
     router::logits<router_engine, storage>(exec, all, gemm::rows<value, space>(t.x), packed.router, t.set, t.decision);
   }
-  router::softmax<storage>(exec, t.decision);
-  if (t.set.routing != routing_policy::expert_choice) router::select(exec, t.size, t.set, t.pad, t.decision);
+  router::decide<storage>(exec, t.size, t.set, t.pad, t.decision, t.statistics);
   router::assign_slots(exec, t.size, t.set, t.pad, t.decision, t.slots);
   router::gates<storage>(exec, t.set, t.decision);
 

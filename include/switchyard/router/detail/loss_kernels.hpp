@@ -7,7 +7,7 @@
 namespace switchyard::router::detail {
 
 /// Tokens summed by one thread; part of the definition of the result, not a tuning knob.
-inline constexpr std::int64_t loss_block = 128;
+inline constexpr std::int64_t loss_block = 64;
 
 /// Columns of a row of sums, after the 3E (blocks) or 4E (groups) of the experts.
 namespace column {
@@ -17,7 +17,7 @@ inline constexpr int tokens = 0, z = 1, entropy = 2, confidence = 3, wanted = 4,
 /// The K-th largest logit of a token: V-MoE's threshold tau, and its expert.
 template <class Real>
 KOKKOS_INLINE_FUNCTION std::int32_t kth_largest(const Real* h, std::int64_t experts, int k) {
-  std::int32_t best[max_choices];
+  std::int32_t best[max_choices] = {};
   for (int j = 0; j < k; ++j) best[j] = next_best(experts, h, best, j);
   return best[k - 1];
 }
@@ -31,9 +31,19 @@ KOKKOS_INLINE_FUNCTION Real normal_pdf(Real z) {
   return Real(0.39894228040143267794) * Kokkos::exp(Real(-0.5) * z * z);
 }
 
-/// Sums over one block of a group's tokens.
-template <class Real, class Space>
-struct sum_block_kernel {
+/// A block of a group's tokens.
+struct token_block {
+  std::int64_t group, begin, end; // [begin, end) within the group
+
+  KOKKOS_FUNCTION token_block(std::int64_t task, std::int64_t blocks, const problem& size)
+      : group(task / blocks), begin(task % blocks * loss_block),
+        end(begin + loss_block < size.tokens ? begin + loss_block : size.tokens) {}
+};
+
+/// One pass over the logits of a block: probabilities, choices, and the block's sums of both. A row of [T, E] is in the
+/// nearest cache all the while.
+template <class Real, class Storage, class Space>
+struct decide_kernel {
   problem size;
   settings set;
   padding<Space> pad;
@@ -42,24 +52,25 @@ struct sum_block_kernel {
   std::int64_t blocks;
 
   KOKKOS_FUNCTION void operator()(std::int64_t task) const {
-    const std::int64_t experts = size.experts;
+    const softmax<Real, Storage, Space> probabilities{d};
+    const selection<Real, Space> choices{size, set, pad, d};
     Real* f = &partial(task, 0);
-    Real* p = f + experts;
-    Real* load = p + experts;
-    Real* scalar = load + experts;
-    for (std::int64_t i = 0; i < 3 * experts + column::count; ++i) f[i] = 0;
+    for (std::int64_t i = 0; i < 3 * size.experts + column::count; ++i) f[i] = 0;
 
-    const std::int64_t group = task / blocks;
-    const std::int64_t begin = task % blocks * loss_block;
-    const std::int64_t end = begin + loss_block < size.tokens ? begin + loss_block : size.tokens;
-    for (std::int64_t i = begin; i < end; ++i) {
-      if (!pad.real(group, i)) continue;
-      add_token(group * size.tokens + i, f, p, load, scalar);
+    const token_block block(task, blocks, size);
+    for (std::int64_t i = block.begin; i < block.end; ++i) {
+      const std::int64_t t = block.group * size.tokens + i;
+      const Real largest = probabilities(t);
+      if (set.routing != routing_policy::expert_choice) choices(t, largest);
+      if (pad.real(block.group, i)) add_token(t, largest, f);
     }
   }
 
-  KOKKOS_FUNCTION void add_token(std::int64_t t, Real* f, Real* KOKKOS_RESTRICT p, Real* load, Real* scalar) const {
+  KOKKOS_FUNCTION void add_token(std::int64_t t, Real largest, Real* f) const {
     const std::int64_t experts = size.experts;
+    Real* KOKKOS_RESTRICT p = f + experts;
+    Real* load = p + experts;
+    Real* scalar = load + experts;
     const Real* q = &d.probs(t, 0);
     const Real* h = &d.logits(t, 0);
     const Real lse = d.lse(t);
@@ -67,29 +78,47 @@ struct sum_block_kernel {
     // -sum q log q, with log q = h - lse
     const Real entropy =
         lane_sum<Real>(experts, [&](std::int64_t e) { return q[e] > 0 ? q[e] * (lse - h[e]) : Real(0); });
-    const Real largest = lane_max<Real>(experts, Real(0), [&](std::int64_t e) { return q[e]; });
     scalar[column::tokens] += 1;
     scalar[column::z] += lse * lse;
     scalar[column::entropy] += entropy;
-    scalar[column::confidence] += largest;
+    scalar[column::confidence] += largest > 0 ? largest : Real(0); // not NaN
     scalar[column::nonfinite] += Kokkos::isfinite(lse) ? Real(0) : Real(1);
 
-    int wanted = 0, kept = 0;
-    for (int j = 0; j < set.choices; ++j) {
-      wanted += d.slot(t, j) != slot_none;
-      kept += d.slot(t, j) >= 0;
-    }
-    const bool choosing = set.routing == routing_policy::top_1 || set.routing == routing_policy::top_k;
-    scalar[column::wanted] += choosing ? Real(wanted) : Real(1);
-    scalar[column::kept] += choosing ? Real(kept) : Real(kept > 0);
     if (set.routing == routing_policy::expert_choice) return; // its balance loss is 0, its load is not defined
-
     const int counted = set.form == balance_form::any_of_k ? set.choices : 1;
     for (int j = 0; j < counted; ++j) f[d.choice(t, j)] += 1;
     if (set.load > 0) {
-      const Real tau = d.logits(t, kth_largest(&d.logits(t, 0), experts, set.choices));
+      const Real tau = h[kth_largest(h, experts, set.choices)];
       for (std::int64_t e = 0; e < experts; ++e)
-        load[e] += normal_cdf((d.logits(t, e) - tau) * static_cast<Real>(experts)); // 1 - Phi((tau - h) / sigma)
+        load[e] += normal_cdf((h[e] - tau) * static_cast<Real>(experts)); // 1 - Phi((tau - h) / sigma)
+    }
+  }
+};
+
+/// The slots that a block's tokens asked for and got.
+template <class Real, class Space>
+struct count_slots_kernel {
+  problem size;
+  settings set;
+  padding<Space> pad;
+  decision<Real, Space> d;
+  Kokkos::View<Real**, Kokkos::LayoutRight, Space> partial; // [groups * blocks, 3E + count]
+  std::int64_t blocks;
+
+  KOKKOS_FUNCTION void operator()(std::int64_t task) const {
+    const bool choosing = set.routing == routing_policy::top_1 || set.routing == routing_policy::top_k;
+    Real* scalar = &partial(task, 3 * size.experts);
+    const token_block block(task, blocks, size);
+    for (std::int64_t i = block.begin; i < block.end; ++i) {
+      if (!pad.real(block.group, i)) continue;
+      const std::int32_t* slot = &d.slot(block.group * size.tokens + i, 0);
+      int wanted = 0, kept = 0;
+      for (int j = 0; j < set.choices; ++j) {
+        wanted += slot[j] != slot_none;
+        kept += slot[j] >= 0;
+      }
+      scalar[column::wanted] += choosing ? Real(wanted) : Real(1);
+      scalar[column::kept] += choosing ? Real(kept) : Real(kept > 0);
     }
   }
 };
