@@ -149,7 +149,7 @@ void switch_layer<E, P, M, R, G>::make_group_sums(tape_type& t, std::int64_t gro
     t.group_sums.push_back(std::move(level));
     most = std::max(most, mesh_.extent(a));
   }
-  const std::size_t summed = detail::reduced_size(config_, d_ff_here().count, layout::experts_summed);
+  const std::size_t summed = detail::reduced_size(config_, experts_here(), d_ff_here(), layout::experts_summed);
   t.reduced = staged<vector>(vector("switchyard::reduced", summed));
   t.reduce_scratch = staged<vector>(vector("switchyard::reduce_scratch", summed + static_cast<std::size_t>(most)));
 }
