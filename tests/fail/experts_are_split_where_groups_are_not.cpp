@@ -1,6 +1,6 @@
 // SPDX-FileCopyrightText: Switchyard contributors
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-// expect: experts_are_split_where_groups_are_not<.*data, ?model>
+// expect: experts_are_split_where_groups_are_not<.*model>
 // expect: switchyard: .*experts are split over an axis that does not split
 #include <switchyard/layer/layout.hpp>
 

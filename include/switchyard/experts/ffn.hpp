@@ -28,12 +28,17 @@ struct ffn_settings {
   bool gated = false;
   double dropout = 0; ///< 0 outside training
   generator draw;     ///< of this pass
+
+  // Where several ranks hold a part of every hidden layer, o and dx are partial sums, to be added over the ranks.
+  std::int64_t d_ff = 0, d_ff_begin = 0; ///< of the whole layer, and its first column here
+  bool adds_bias = true;                 ///< b2, which must enter the sum once
+
   bool keeps_pre_activation() const { return gated || activation != activation_kind::relu; }
 };
 
 template <class T>
 detail::hidden_dropout<accumulate_t<T>> hidden_dropout(const ffn_settings& set) {
-  return {static_cast<accumulate_t<T>>(set.dropout), set.draw};
+  return {static_cast<accumulate_t<T>>(set.dropout), set.draw, set.d_ff, set.d_ff_begin};
 }
 
 /// Packed once per update, in the orders that forward and backward want.
@@ -93,7 +98,7 @@ void forward(const Exec& exec, const ffn_settings& set, const packed_ffn<Engine,
                                   detail::hidden_epilogue<T, Space>{set.activation, hidden_dropout<T>(set), tape.hidden,
                                                                     tape.pre, weights.bi, rows.slot});
   gemm::grouped_product<Engine>(exec, rows.groups, gemm::rows<T, Space>(tape.hidden), weights.wo,
-                                detail::store_epilogue<T, Space>{o, weights.bo, rows.out});
+                                detail::store_epilogue<T, Space>{o, set.adds_bias ? weights.bo : decltype(weights.bo)(), rows.out});
 }
 
 /// Weight gradients of one layer's experts here, in the gradient type.

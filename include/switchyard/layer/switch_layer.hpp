@@ -2,9 +2,12 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #pragma once
 
+#include <switchyard/layer/detail/agree_on_config.hpp>
 #include <switchyard/layer/detail/layer_kernels.hpp>
 #include <switchyard/layer/layout.hpp>
 #include <switchyard/layer/tape.hpp>
+#include <switchyard/layer/traffic.hpp>
+#include <switchyard/mesh/phase.hpp>
 
 namespace switchyard {
 
@@ -47,16 +50,18 @@ class switch_layer {
     experts::packed_ffn<Engine, Exec, value> ffn;
   };
 
-  /// Throws invalid_argument for a configuration that cannot be, error where Kokkos is not running. Does not
-  /// communicate.
+  /// Throws invalid_argument for a configuration that cannot be or that the mesh cannot cut, error where Kokkos is not
+  /// running, and disagreement where the ranks of a mesh were given different configurations: on every rank alike. On a
+  /// mesh collective: the ranks compare their configurations.
   switch_layer(const Mesh& mesh, const switch_config& config) : mesh_(mesh), config_(config) {
     if (!Kokkos::is_initialized())
       throw error("Kokkos is not running; make layers after Kokkos::initialize and let go of them before finalize");
+    if constexpr (Mesh::rank > 0) detail::agree_on_config(mesh_.world(), config_);
     validate(config_);
-    if constexpr (layout::experts_split)
-      detail::require(!config_.dropless || axis().size() == 1,
-                      "dropless = true: not with experts on several ranks; set "
-                      "capacity_factor, or leave the experts whole");
+    if constexpr (layout::d_ff_split) {
+      divides("d_ff", config_.d_ff);
+      if (layout::experts_split) divides("d_model", config_.d_model); // its columns travel apart
+    }
   }
   explicit switch_layer(const switch_config& config) requires(Mesh::rank == 0) : switch_layer(Mesh(), config) {}
 
@@ -64,23 +69,27 @@ class switch_layer {
 
   /// Experts whose weights are here.
   part experts_here() const {
-    if constexpr (layout::experts_split) return part_of(config_.experts, axis().size(), axis().rank());
+    if constexpr (layout::experts_split) return cut({0, config_.experts}, layout::expert_axis_index);
     return {0, config_.experts};
   }
-  /// Of `groups` routing groups, those whose tokens are here.
-  part groups_here(std::int64_t groups) const {
-    if constexpr (layout::groups_split) return part_of(groups, axis().size(), axis().rank());
-    return {0, groups};
+  /// Columns of the hidden layer of each of them that are here.
+  part d_ff_here() const {
+    if constexpr (layout::d_ff_split) return cut({0, config_.d_ff}, layout::d_ff_axis_index);
+    return {0, config_.d_ff};
   }
+  /// Of `groups` routing groups, those whose tokens are here.
+  part groups_here(std::int64_t groups) const { return groups_within(groups, Mesh::rank); }
 
-  /// Truncated normal weights; the same numbers under every layout. Allocates.
+  /// Truncated normal weights; the same numbers under every layout. Allocates. On a mesh collective: throws
+  /// disagreement on every rank where the seeds differ.
   weights_type init(const Exec& exec, seed s) const {
-    weights_type w(config_, experts_here());
-    initialize(exec, config_, experts_here(), s, w);
+    if constexpr (Mesh::rank > 0) agree_on(mesh_.world(), {{"seed", s.value}});
+    weights_type w(config_, experts_here(), d_ff_here());
+    initialize(exec, config_, experts_here(), d_ff_here(), s, w);
     return w;
   }
   /// Gradients, all zero. Allocates.
-  gradients_type zeros(const Exec&) const { return gradients_type(config_, experts_here()); }
+  gradients_type zeros(const Exec&) const { return gradients_type(config_, experts_here(), d_ff_here()); }
 
   /// weights -> packed, allocating it.
   packed_type pack(const Exec& exec, const weights_type& w) const;
@@ -88,35 +97,91 @@ class switch_layer {
   void pack(const Exec& exec, const weights_type& w, const packed_type& to) const;
 
   /// Memory for passes over `groups` routing groups (of all ranks) of `tokens` tokens each. Allocates all that forward
-  /// and backward need. Collective: every rank along the mesh makes one, with the same extents.
+  /// and backward need; dropless with experts on several ranks, room for an equal share of the tokens, which grows to
+  /// what a pass ever needed: tape.grown() counts. Collective on a mesh: throws disagreement on every rank where the
+  /// extents differ.
   tape_type make_tape(const Exec& exec, std::int64_t groups, std::int64_t tokens) const;
 
-  /// x [groups here, tokens, M] -> y, the same shape. Communicates what the layout says: nothing with mesh<>; one
-  /// all_gather of statistics where groups are split; one all-to-all of counts and two of slots where experts are.
-  /// Allocates nothing. Throws invalid_argument where extents do not fit the tape.
+  /// x [groups here, tokens, M] -> y, the same shape. Communicates what the layout says (layer/traffic.hpp has the
+  /// bytes): nothing with mesh<>; one all-gather of statistics over each axis that splits groups; one all-to-all of
+  /// counts and two of slots where experts are split; where d_ff is, one all-reduce of the experts' outputs, or with an
+  /// exchange an all-gather and a reduce-scatter of slots and an all-gather of y. Allocates nothing, but see make_tape.
+  /// Throws invalid_argument where extents do not fit the tape; on a mesh of several ranks that is a failure of this
+  /// rank alone, which ends the job (mesh/phase.hpp): phases "router", "dispatch", "experts", "combine".
   template <class X, class Y>
   void forward(const Exec& exec, const packed_type& packed, const X& x, const Y& y, tape_type& tape,
                const forward_options<space>& options = {}) const;
 
-  /// dy -> dx and gradients (=|+=) of <y, dy> + loss_scale * (sum of coefficient * auxiliary loss). Sums over ranks
-  /// what is replicated where groups are split. Wants the packed weights and the x of that forward; may be called
-  /// again, for another dy.
+  /// dy -> dx and gradients (=|+=) of <y, dy> + loss_scale * (sum of coefficient * auxiliary loss). Communicates the
+  /// transpose of what forward did, and one all-reduce over each axis that splits groups, of the gradients of what is
+  /// replicated there; the router's is never summed over the axis of d_ff, whose ranks have the same tokens. Wants the
+  /// packed weights and the x of that forward; may be called again, for another dy. Phase "backward".
   template <class DY, class DX>
   void backward(const Exec& exec, const packed_type& packed, const DY& dy, const DX& dx, tape_type& tape,
                 const gradients_type& gradients, const backward_options& options = {}) const;
 
-  /// Losses (without coefficients) and metrics of the last forward, the same on every rank but for nonfinite_outputs.
+  /// Losses (without coefficients) and metrics of the last forward, the same on every rank but for nonfinite_outputs
+  /// (of the tokens here, and of the columns here where experts and d_ff are split).
   /// Waits for exec.
   router::summary summary(const Exec& exec, const tape_type& tape) const;
 
   /// Slots in use of every expert in the last forward, over all groups of all ranks. Waits for exec; makes a vector.
   std::vector<std::int64_t> expert_load(const Exec& exec, const tape_type& tape) const;
 
+  /// Bytes that this rank sends to others in a forward and a backward over this tape, per axis and collective; of the
+  /// last forward where the layer is dropless, before the first one nothing then. Does not communicate.
+  layer_traffic<Mesh::rank> traffic(const tape_type& tape, bool training = true) const;
+
  private:
-  const communicator& axis() const { return mesh_.along(Mesh::template index<typename layout::group_axis>); }
+  const communicator& model() const { return mesh_.along(layout::d_ff_axis_index); }
+  communicator over_model() const {
+    if constexpr (layout::d_ff_split) return model();
+    return self();
+  }
+  /// Do ranks hold columns of the slots on the token side?
+  bool by_columns() const {
+    if constexpr (layout::d_ff_split && layout::experts_split) return model().size() > 1;
+    return false;
+  }
+  /// Of the gradients that are summed, the router's: the first.
+  auto router_part(const staged<Kokkos::View<gradient*, space>>& all) const {
+    return all.part(0, config_.d_model * config_.experts);
+  }
+  part cut(part whole, std::size_t axis) const {
+    const part inside = part_of(whole.count, mesh_.extent(axis), mesh_.coordinate(axis));
+    return {whole.begin + inside.begin, inside.count};
+  }
+  /// The groups of this rank and of all that differ from it in the axes from number `axes` on.
+  part groups_within(std::int64_t groups, std::size_t axes) const {
+    part here{0, groups};
+    for (std::size_t a = 0; a < axes; ++a)
+      if (layout::axis_splits_groups[a]) here = cut(here, a);
+    return here;
+  }
+  void divides(const char* what, std::int64_t extent) const {
+    const std::int64_t ranks = model().size();
+    detail::require(extent % ranks == 0, what, " = ", extent, ": cannot be split over axis ",
+                    layout::d_ff_axis::label(), " of size ", ranks, " (remainder ", extent % ranks,
+                    "); make it a multiple of ", ranks, " or change the mesh");
+  }
+  /// Runs body as a phase of all ranks; where there is one, nobody waits and nothing ends.
+  template <class Body>
+  void in_phase(const char* name, const Body& body) const {
+    if (Mesh::rank == 0 || mesh_.world().size() == 1)
+      body();
+    else
+      run_phase(mesh_.world(), name, body);
+  }
   void begin(tape_type& tape, const forward_options<space>& options) const;
   void route(const Exec& exec, const packed_type& packed, tape_type& tape) const;
   experts::ffn_rows<space> rows(const tape_type& tape) const;
+  void send(const Exec& exec, tape_type& tape) const;
+  void make_model_sums(tape_type& tape, std::int64_t slots) const;
+  void make_group_sums(tape_type& tape, std::int64_t groups) const;
+  void sum_rows(const Exec& exec, const tape_type& tape, const staged<Kokkos::View<value*, space>>& rows) const;
+  auto experts_backward(const Exec& exec, const packed_type& packed,
+                        const typename tape_type::template matrix<const value>& dy, tape_type& tape,
+                        const gradients_type& to, bool accumulate) const -> typename tape_type::template matrix<value>;
   void router_gradient(const Exec& exec, const packed_type& packed, tape_type& tape, const gradients_type& gradients,
                        bool accumulate) const;
   gradients_type partial(const tape_type& tape, const gradients_type& gradients) const;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <switchyard/combine/combine.hpp>
+#include <switchyard/dispatch/columns.hpp>
 #include <switchyard/dispatch/exchange.hpp>
 #include <switchyard/experts/ffn.hpp>
 #include <switchyard/layer/parameters.hpp>
@@ -40,6 +41,7 @@ struct switch_tape {
 
   router::problem size;
   int choices = 1;
+  bool compact = false; // an exchange of the rows in use, dropless, not of padded blocks
 
   // of the pass in flight
   router::settings set;
@@ -52,10 +54,15 @@ struct switch_tape {
   router::decision<real, space> decision;
   router::slot_scratch<real, space> slots;
   router::statistics<real, space> statistics;
-  staged<matrix<real>> group_sums;        // statistics.sums as the ranks exchange it
-  std::vector<std::int64_t> group_counts; // groups of each rank
-  matrix<real> scaled_input;              // [T, M] x~, only where jitter or input dropout is configured
-  vector<std::int64_t> all_tokens;        // {0, T}: the router's one group of rows
+  /// The rows of statistics.sums that the ranks along one axis share, and how many of them each has.
+  struct shared_sums {
+    std::size_t axis = 0;
+    staged<matrix<real>> rows;
+    std::vector<std::int64_t> counts;
+  };
+  std::vector<shared_sums> group_sums; // the innermost axis that splits groups first
+  matrix<real> scaled_input;           // [T, M] x~, only where jitter or input dropout is configured
+  vector<std::int64_t> all_tokens;     // {0, T}: the router's one group of rows
 
   dispatch::assignment<space> assignment;
   dispatch::exchange<value, space> exchange; // where experts are split
@@ -65,14 +72,25 @@ struct switch_tape {
   matrix<value> row_input_gradient; // [rows, M] dX
   matrix<real> dq, dh;              // [T, K], [T, E]
 
-  // sums over ranks, only where a parameter is replicated over the axis that splits the groups
+  // where d_ff is split: with an exchange, y and dx by columns, and the sum of dq; without, output and
+  // row_input_gradient as they are summed
+  dispatch::columns<value, space> columns;
+  staged<vector<real>> dq_sum, dq_scratch;
+  staged<vector<value>> output_sum, input_gradient_sum, row_scratch;
+
+  // sums over ranks, only where a parameter is replicated over an axis that splits the groups
   staged<vector<gradient>> reduced, reduce_scratch;
 
   Kokkos::View<double*, Kokkos::HostSpace> summary;
 
   std::int64_t tokens() const { return size.groups * size.tokens; }
 
-  dispatch::slot_map<space> map() const { return {assignment.group_offset, size.groups, set.capacity, Exchanged}; }
+  /// How often a dropless pass has found more rows than there was room for. Without an exchange there always is room.
+  std::int64_t grown() const { return exchange.grown(); }
+
+  dispatch::slot_map<space> map() const {
+    return {assignment.group_offset, size.groups, set.capacity, Exchanged && !compact};
+  }
   matrix<value> combined_rows() const {
     if constexpr (Exchanged)
       return exchange.token_output();

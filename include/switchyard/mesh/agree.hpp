@@ -46,7 +46,15 @@ inline void agree(const communicator& comm, const std::string& complaint) {
 /// A number that must be the same on every rank.
 struct named_value {
   std::string_view name;
-  std::int64_t value;
+  std::string value;
+
+  template <class Number>
+  named_value(std::string_view what, Number number) : name(what) {
+    std::ostringstream text;
+    text.precision(17); // tells any two doubles apart
+    text << std::boolalpha << number;
+    value = text.str();
+  }
 };
 
 /// Throws disagreement on every rank alike when one of the values differs between ranks: "d_model = 768 on rank 3, 512

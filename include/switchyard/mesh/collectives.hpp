@@ -35,6 +35,15 @@ class staged {
     if constexpr (!same_memory) Kokkos::deep_copy(exec, view_, host_);
   }
 
+  /// Elements [begin, begin + count) of a row of values and of its twin, sharing their memory. Allocates nothing.
+  staged part(std::int64_t begin, std::int64_t count) const requires(View::rank == 1) {
+    const std::pair range(static_cast<std::size_t>(begin), static_cast<std::size_t>(begin + count));
+    staged some;
+    some.view_ = Kokkos::subview(view_, range);
+    some.host_ = Kokkos::subview(host_, range);
+    return some;
+  }
+
  private:
   static constexpr bool same_memory =
       Kokkos::SpaceAccessibility<Kokkos::HostSpace, typename View::memory_space>::accessible;

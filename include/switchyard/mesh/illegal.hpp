@@ -49,14 +49,28 @@ struct dimension_is_split_twice {
 template <class Layer, class Dimension>
 struct layer_cannot_split {
   static_assert(detail::never<Layer>, "switchyard: this layer cannot be split over that dimension; split dims::group, "
-                                      "and dims::experts over the same axis");
+                                      "dims::experts over the same axis, and dims::d_ff over another one");
   static constexpr bool ok = true;
 };
 
-template <class Layer, class GroupAxis, class ExpertAxis>
+template <class Layer, class ExpertAxis>
 struct experts_are_split_where_groups_are_not {
   static_assert(detail::never<Layer>, "switchyard: experts are split over an axis that does not split the routing "
                                       "groups; split dims::group over the same axis");
+  static constexpr bool ok = true;
+};
+
+template <class Layer, class ExpertAxis>
+struct experts_are_split_outside_of_groups {
+  static_assert(detail::never<Layer>, "switchyard: experts are split over an axis with another one inside of it that "
+                                      "splits the routing groups; put the axis of the replicas first in the mesh");
+  static constexpr bool ok = true;
+};
+
+template <class Layer, class Axis>
+struct d_ff_is_split_where_groups_are {
+  static_assert(detail::never<Layer>, "switchyard: dims::d_ff is split over an axis that splits the routing groups, but "
+                                      "every token needs all of its expert; split dims::d_ff over an axis of its own");
   static constexpr bool ok = true;
 };
 

@@ -49,6 +49,7 @@ class mesh {
   static constexpr std::size_t rank = sizeof...(Axis);
   /// The extents that the types say, run_time where they leave it open.
   static constexpr std::array<std::int64_t, rank> fixed_extents{Axis::extent...};
+  static constexpr std::array<std::string_view, rank> labels{Axis::id::label()...};
 
   mesh() requires(rank == 0) : mesh(self()) {}
   explicit mesh(const communicator& world, std::array<std::int64_t, rank> extents = fixed_extents)
@@ -61,9 +62,8 @@ class mesh {
     }
     stride = 1;
     along_.assign(rank, self());
-    const std::array<std::string_view, rank> label{Axis::id::label()...};
     for (std::size_t i = rank; i-- > 0;) { // ranks that differ in coordinate i only
-      along_[i] = world_.split(static_cast<int>(world_.rank() - coordinates_[i] * stride), label[i]);
+      along_[i] = world_.split(static_cast<int>(world_.rank() - coordinates_[i] * stride), labels[i]);
       stride *= extents_[i];
     }
   }
@@ -89,16 +89,15 @@ class mesh {
 
  private:
   void check() const {
-    const std::array<std::string_view, rank> label{Axis::id::label()...};
     std::int64_t ranks = 1;
     std::string shape;
     for (std::size_t i = 0; i != rank; ++i) {
-      detail::require(extents_[i] >= 1, "axis ", label[i], " = ", extents_[i],
+      detail::require(extents_[i] >= 1, "axis ", labels[i], " = ", extents_[i],
                       ": must be at least 1; give the run-time extents to the mesh's constructor");
-      detail::require(fixed_extents[i] == run_time || fixed_extents[i] == extents_[i], "axis ", label[i], " = ",
+      detail::require(fixed_extents[i] == run_time || fixed_extents[i] == extents_[i], "axis ", labels[i], " = ",
                       extents_[i], ": its type says ", fixed_extents[i], "; leave the extent out of one of the two");
       ranks *= extents_[i];
-      shape += detail::message(i ? " x " : "", label[i], " ", extents_[i]);
+      shape += detail::message(i ? " x " : "", labels[i], " ", extents_[i]);
     }
     if (ranks != world_.size())
       throw communicator_error(detail::message("mesh ", rank ? shape : "<>", " needs ", ranks,

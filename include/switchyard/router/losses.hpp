@@ -29,10 +29,13 @@ struct summary {
   double nonfinite_tokens = 0;  ///< tokens with a NaN or an infinity among their logits, routed all the same
 };
 
+/// Columns of statistics.sums beside the four of every expert.
+inline constexpr int statistics_scalars = detail::column::count;
+
 /// Sums over the tokens, one row per group: f, p, load, filled (E each), then the scalars of detail::column.
 template <std::floating_point Real, class Space>
 struct statistics {
-  static constexpr int scalars = detail::column::count;
+  static constexpr int scalars = statistics_scalars;
 
   Kokkos::View<Real**, Kokkos::LayoutRight, Space> partial; // [groups * blocks, 3E + scalars]
   Kokkos::View<Real**, Kokkos::LayoutRight, Space> sums;    // [G of all ranks, 4E + scalars]

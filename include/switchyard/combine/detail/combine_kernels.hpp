@@ -53,14 +53,15 @@ struct backward_kernel {
   router::decision<Real, Space> d;
   dispatch::slot_map<Space> map;
   Kokkos::View<const T**, Kokkos::LayoutRight, Space> dy; // [T, M]
-  Kokkos::View<const T**, Kokkos::LayoutRight, Space> o;  // [rows, M]
-  Kokkos::View<T**, Kokkos::LayoutRight, Space> d_o;      // [rows, M]
+  Kokkos::View<const T**, Kokkos::LayoutRight, Space> o;  // [rows, M here]
+  Kokkos::View<T**, Kokkos::LayoutRight, Space> d_o;      // [rows, M here]
   Kokkos::View<Real**, Kokkos::LayoutRight, Space> dq;    // [T, K]
+  std::int64_t first;                                     // column of dy that is column 0 of o
 
   KOKKOS_FUNCTION void operator()(std::int64_t t) const {
     using acc = accumulate_t<T>;
-    const std::int64_t width = static_cast<std::int64_t>(dy.extent(1));
-    const T* g = &dy(t, 0);
+    const std::int64_t width = static_cast<std::int64_t>(o.extent(1));
+    const T* g = &dy(t, first);
     for (int j = 0; j < set.choices; ++j) {
       const std::int64_t row = map(d.choice(t, j), t / size.tokens, d.slot(t, j));
       if (row < 0) {

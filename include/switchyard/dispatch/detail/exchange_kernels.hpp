@@ -4,6 +4,7 @@
 
 #include <cstring>
 #include <switchyard/dispatch/assignment.hpp>
+#include <switchyard/mesh/mesh.hpp>
 
 namespace switchyard::dispatch::detail {
 
@@ -34,19 +35,35 @@ struct arrived_offset_kernel {
   }
 };
 
+/// Exclusive prefix sum of the arrived counts in the order of arrival: where each block's rows begin, if they arrive
+/// without gaps.
+template <class Space>
+struct first_slot_kernel {
+  using value_type = std::int64_t;
+  Kokkos::View<const std::int32_t*, Space> filled;
+  Kokkos::View<std::int64_t*, Space> first;
+  KOKKOS_FUNCTION void operator()(std::int64_t i, std::int64_t& sum, bool final) const {
+    if (final) first(i) = sum;
+    sum += filled(i);
+  }
+};
+
 template <class Space>
 struct arrived_row_kernel {
+  part groups; // along the axis
   std::int64_t groups_total, expert_begin, capacity;
   Kokkos::View<const std::int32_t*, Space> filled;
-  Kokkos::View<const std::int64_t*, Space> block, stride, group_offset;
+  Kokkos::View<const std::int64_t*, Space> block, stride, first_slot, group_offset; // first_slot empty: padded blocks
   Kokkos::View<std::int64_t*, Space> place, slot;
 
   KOKKOS_FUNCTION void operator()(std::int64_t i) const {
-    const std::int64_t expert = i / groups_total, group = i % groups_total;
+    const std::int64_t expert = i / groups.count, group = i % groups.count;
     const std::int64_t b = block(group) + expert * stride(group);
+    const std::int64_t begin = first_slot.data() != nullptr ? first_slot(b) : b * capacity;
+    const std::int64_t global = (expert_begin + expert) * groups_total + groups.begin + group;
     for (std::int64_t c = 0; c < filled(b); ++c) {
-      place(group_offset(i) + c) = b * capacity + c;
-      slot(group_offset(i) + c) = ((expert_begin + expert) * groups_total + group) * capacity + c;
+      place(group_offset(i) + c) = begin + c;
+      slot(group_offset(i) + c) = global * capacity + c;
     }
   }
 };
@@ -65,13 +82,14 @@ struct fill_kernel {
   router::decision<Real, Space> d;
   slot_map<Space> map;
   Kokkos::View<const T**, Kokkos::LayoutRight, Space> x; // [T, M]
-  Kokkos::View<T**, Kokkos::LayoutRight, Space> blocks;  // [slots, M]
+  Kokkos::View<T**, Kokkos::LayoutRight, Space> blocks;  // [slots, M here]
+  std::int64_t first;                                    // column of x that is column 0 here
 
   KOKKOS_FUNCTION void operator()(std::int64_t t) const {
     for (int j = 0; j < set.choices; ++j) {
       const std::int64_t row = map(d.choice(t, j), t / size.tokens, d.slot(t, j));
       if (row < 0) continue;
-      copy_row(&x(t, 0), &blocks(row, 0), x.extent(1));
+      copy_row(&x(t, first), &blocks(row, 0), blocks.extent(1));
     }
   }
 };

@@ -14,18 +14,20 @@ using matrix = Kokkos::View<T**, Kokkos::LayoutRight, Space>;
 template <class T, class Space>
 using bias_view = Kokkos::View<const accumulate_t<T>**, Kokkos::LayoutRight, Space>;
 
-/// Dropout of the hidden layer: element (slot, column) of the global [E, G, C, F] tensor.
+/// Dropout of the hidden layer: element (slot, column) of the global [E, G, C, F] tensor, of whose F columns those from
+/// `begin` are here.
 template <class Acc>
 struct hidden_dropout {
   Acc rate = 0;
   generator draw;
-  KOKKOS_FUNCTION Acc factor(std::int64_t slot, std::int64_t d_ff, std::int64_t column) const {
-    const auto element = static_cast<std::uint64_t>(slot * d_ff + column);
+  std::int64_t d_ff = 0, begin = 0;
+  KOKKOS_FUNCTION Acc factor(std::int64_t slot, std::int64_t column) const {
+    const auto element = static_cast<std::uint64_t>(slot * d_ff + begin + column);
     return draw.template uniform<Acc>(element) < rate ? Acc(0) : Acc(1) / (Acc(1) - rate);
   }
   /// values[j] times the factor of column + j.
-  KOKKOS_FUNCTION void apply(std::int64_t slot, std::int64_t d_ff, std::int64_t column, int n, Acc* values) const {
-    for (int j = 0; j < n; ++j) values[j] *= factor(slot, d_ff, column + j);
+  KOKKOS_FUNCTION void apply(std::int64_t slot, std::int64_t column, int n, Acc* values) const {
+    for (int j = 0; j < n; ++j) values[j] *= factor(slot, column + j);
   }
 };
 
@@ -59,7 +61,7 @@ struct hidden_epilogue {
     with_activation(activation, [&](auto act) {
       for (int j = 0; j < n; ++j) a[j] = act.value(a[j]);
     });
-    if (dropout.rate > 0) dropout.apply(slot(row), static_cast<std::int64_t>(hidden.extent(1)), column, n, a);
+    if (dropout.rate > 0) dropout.apply(slot(row), column, n, a);
     store(a, n, &hidden(row, column));
   }
 };
@@ -87,7 +89,7 @@ struct gated_epilogue {
     with_activation(activation, [&](auto act) {
       for (int j = 0; j < n; ++j) u[j] = act.value(u[j]);
     });
-    if (dropout.rate > 0) dropout.apply(slot(row), d_ff, column, n, u);
+    if (dropout.rate > 0) dropout.apply(slot(row), column, n, u);
     for (int j = 0; j < n; ++j) u[j] *= v[j];
     store(u, n, &hidden(row, column));
   }
@@ -122,7 +124,7 @@ struct d_pre_epilogue {
   KOKKOS_FUNCTION void operator()(std::int64_t, std::int64_t row, std::int64_t column, int n,
                                   acc* KOKKOS_RESTRICT dh) const {
     const auto d_ff = static_cast<std::int64_t>(hidden.extent(1));
-    if (dropout.rate > 0) dropout.apply(slot(row), d_ff, column, n, dh);
+    if (dropout.rate > 0) dropout.apply(slot(row), column, n, dh);
     if (!pre.data()) { // plain ReLU: h > 0 exactly where a > 0 and D > 0
       const T* KOKKOS_RESTRICT h = &hidden(row, column);
       for (int j = 0; j < n; ++j) dh[j] = static_cast<acc>(h[j]) > acc(0) ? dh[j] : acc(0);

@@ -15,28 +15,31 @@ struct dx_epilogue {
   router::decision<Real, Space> d;
   dispatch::slot_map<Space> map;
   router::input_noise noise;
-  Kokkos::View<const T**, Kokkos::LayoutRight, Space> rows; // [rows, M] dX
-  Kokkos::View<T**, Kokkos::LayoutRight, Space> dx;         // [T, M]
+  Kokkos::View<const T**, Kokkos::LayoutRight, Space> rows; // [rows, M here] dX
+  Kokkos::View<T**, Kokkos::LayoutRight, Space> dx;         // [T, M here]
+  std::int64_t d_model, first;                              // M, and the column that is column 0 here
 
   KOKKOS_FUNCTION void operator()(std::int64_t, std::int64_t t, std::int64_t column, int n,
                                   Real* KOKKOS_RESTRICT router) const {
     using acc = accumulate_t<T>;
     if (noise.active()) {
-      const auto first = static_cast<std::uint64_t>(
-          (size.group_begin * size.tokens + t) * static_cast<std::int64_t>(dx.extent(1)) + column);
-      for (int i = 0; i < n; ++i) router[i] *= noise.template factor<Real>(first + static_cast<std::uint64_t>(i));
+      const auto element = static_cast<std::uint64_t>((size.group_begin * size.tokens + t) * d_model + column);
+      for (int i = 0; i < n; ++i) router[i] *= noise.template factor<Real>(element + static_cast<std::uint64_t>(i));
     }
-    for (int begin = 0; begin < n; begin += chunk) {
-      const int count = n - begin < chunk ? n - begin : chunk;
+    const std::int64_t last = first + static_cast<std::int64_t>(dx.extent(1));
+    int begin = column < first ? static_cast<int>(first - column < n ? first - column : n) : 0;
+    const int end = column + n > last ? static_cast<int>(last > column ? last - column : 0) : n;
+    for (; begin < end; begin += chunk) {
+      const int count = end - begin < chunk ? end - begin : chunk;
       acc sum[chunk];
       for (int i = 0; i < count; ++i) sum[i] = 0;
       for (int j = 0; j < set.choices; ++j) {
         const std::int64_t row = map(d.choice(t, j), t / size.tokens, d.slot(t, j));
         if (row < 0) continue;
-        const T* KOKKOS_RESTRICT from = &rows(row, column + begin);
+        const T* KOKKOS_RESTRICT from = &rows(row, column - first + begin);
         for (int i = 0; i < count; ++i) sum[i] += static_cast<acc>(from[i]);
       }
-      T* KOKKOS_RESTRICT to = &dx(t, column + begin);
+      T* KOKKOS_RESTRICT to = &dx(t, column - first + begin);
       for (int i = 0; i < count; ++i) to[i] = T(sum[i] + static_cast<acc>(router[begin + i]));
     }
   }

@@ -30,11 +30,12 @@ std::size_t for_each_reduced(const Parameters& p, bool with_experts, const F& f)
 }
 
 /// Elements of the buffer.
-inline std::size_t reduced_size(const switch_config& c, bool with_experts) {
-  const auto m = static_cast<std::size_t>(c.d_model), f = static_cast<std::size_t>(c.d_ff);
-  const auto e = static_cast<std::size_t>(c.experts);
-  if (!with_experts) return m * e;
-  return m * e + e * m * f * (c.gated ? 3 : 2) + (c.bias ? e * (m + f * (c.gated ? 2 : 1)) : 0);
+inline std::size_t reduced_size(const switch_config& c, part experts, part d_ff, bool with_experts) {
+  const auto m = static_cast<std::size_t>(c.d_model), f = static_cast<std::size_t>(d_ff.count);
+  const auto e = static_cast<std::size_t>(experts.count);
+  const std::size_t router = m * static_cast<std::size_t>(c.experts);
+  if (!with_experts) return router;
+  return router + e * m * f * (c.gated ? 3 : 2) + (c.bias ? e * (m + f * (c.gated ? 2 : 1)) : 0);
 }
 
 /// The same parameters, the summed ones lying in the buffer.

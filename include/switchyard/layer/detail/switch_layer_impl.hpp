@@ -12,7 +12,7 @@ namespace switchyard {
 
 template <class E, precision P, class M, class R, class G>
 auto switch_layer<E, P, M, R, G>::pack(const E& exec, const weights_type& w) const -> packed_type {
-  const std::int64_t here = experts_here().count, m = config_.d_model, f = config_.d_ff, e = config_.experts;
+  const std::int64_t here = experts_here().count, m = config_.d_model, f = d_ff_here().count, e = config_.experts;
   packed_type to;
   to.router = router_engine::template allocate<E, real>(exec, 1, m, e);
   to.router_transposed = router_engine::template allocate<E, real>(exec, 1, e, m);
@@ -45,7 +45,7 @@ void switch_layer<E, P, M, R, G>::pack(const E& exec, const weights_type& w, con
     G::template pack<E, value>(exec, to.ffn.wi, gate, orientation::forward, 0, 0);
     G::template pack<E, value>(exec, to.ffn.wi, wi, orientation::forward, 0, 1);
     G::template pack<E, value>(exec, to.ffn.wi_transposed, gate, orientation::transposed, 0);
-    G::template pack<E, value>(exec, to.ffn.wi_transposed, wi, orientation::transposed, config_.d_ff);
+    G::template pack<E, value>(exec, to.ffn.wi_transposed, wi, orientation::transposed, d_ff_here().count);
   } else {
     G::template pack<E, value>(exec, to.ffn.wi, wi, orientation::forward);
     G::template pack<E, value>(exec, to.ffn.wi_transposed, wi, orientation::transposed);
@@ -60,11 +60,12 @@ void switch_layer<E, P, M, R, G>::pack(const E& exec, const weights_type& w, con
 template <class E, precision P, class M, class R, class G>
 auto switch_layer<E, P, M, R, G>::make_tape(const E& exec, std::int64_t groups, std::int64_t tokens) const
     -> tape_type {
+  if constexpr (M::rank > 0) agree_on(mesh_.world(), {{"groups", groups}, {"tokens", tokens}});
   detail::require(groups >= 0, "groups = ", groups, ": must be at least 0");
   detail::require(tokens >= 0 && tokens < (std::int64_t{1} << 31), "tokens = ", tokens, ": must be in [0, 2^31)");
   const part here = groups_here(groups);
   const std::int64_t capacity = std::max(config_.capacity(tokens, true), config_.capacity(tokens, false));
-  const std::int64_t m = config_.d_model;
+  const std::int64_t m = config_.d_model, f = d_ff_here().count;
   tape_type t;
   t.size = {here.count, tokens, config_.experts, here.begin, groups};
   t.choices = config_.choices();
@@ -82,27 +83,75 @@ auto switch_layer<E, P, M, R, G>::make_tape(const E& exec, std::int64_t groups, 
 
   const std::int64_t slots = std::min(t.tokens() * t.choices, config_.experts * here.count * capacity);
   t.assignment = dispatch::assignment<space>(t.size, slots);
-  t.ffn = {config_.activation, config_.gated, 0, {}};
+  t.ffn = {config_.activation, config_.gated, 0, {}, config_.d_ff, d_ff_here().begin, d_ff_here().begin == 0};
   if constexpr (layout::experts_split) {
-    t.exchange = dispatch::exchange<value, space>(axis(), t.size, m, capacity);
-    t.hidden = experts::ffn_tape<value, space>(t.exchange.groups(capacity).max_rows, config_.d_ff, t.ffn);
+    t.compact = config_.dropless;
+    const std::size_t axis = layout::expert_axis_index;
+    t.exchange = dispatch::exchange<value, space>(
+        mesh_.along(axis), over_model(),
+        {t.size, groups_within(groups, axis), m, capacity, t.choices, config_.dropless});
+    t.hidden = experts::ffn_tape<value, space>(t.exchange.reserved(), f, t.ffn);
   } else {
-    t.hidden = experts::ffn_tape<value, space>(slots, config_.d_ff, t.ffn);
-    allocate(t.output, "output", slots, m);
+    t.hidden = experts::ffn_tape<value, space>(slots, f, t.ffn);
+    if constexpr (!layout::d_ff_split) {
+      allocate(t.output, "output", slots, m);
+      allocate(t.row_input_gradient, "row_input_gradient", slots, m);
+    }
     allocate(t.row_gradient, "row_gradient", slots, m);
-    allocate(t.row_input_gradient, "row_input_gradient", slots, m);
   }
-  if constexpr (layout::groups_split) {
-    t.group_sums = staged<typename tape_type::template matrix<real>>(t.statistics.sums);
-    for (int r = 0; r < axis().size(); ++r) t.group_counts.push_back(part_of(groups, axis().size(), r).count);
-    const std::size_t summed = detail::reduced_size(config_, !layout::experts_split);
-    using vector = typename tape_type::template vector<gradient>;
-    t.reduced = staged<vector>(vector("switchyard::reduced", summed));
-    t.reduce_scratch =
-        staged<vector>(vector("switchyard::reduce_scratch", summed + static_cast<std::size_t>(axis().size())));
-  }
+  if constexpr (layout::d_ff_split) make_model_sums(t, slots);
+  if constexpr (layout::groups_split) make_group_sums(t, groups);
   t.summary = decltype(t.summary)("switchyard::summary", t.statistics.result.extent(0));
   return t;
+}
+
+/// Buffers of what is summed over the ranks that split d_ff.
+template <class E, precision P, class M, class R, class G>
+void switch_layer<E, P, M, R, G>::make_model_sums(tape_type& t, std::int64_t slots) const {
+  const auto make = [&]<class T>(T, const char* what, std::int64_t elements) {
+    using vector = typename tape_type::template vector<T>;
+    return staged<vector>(vector(std::string("switchyard::") + what, static_cast<std::size_t>(elements)));
+  };
+  const std::int64_t ranks = model().size(), m = config_.d_model;
+  if constexpr (layout::experts_split) {
+    t.columns = dispatch::columns<value, space>(model(), m);
+    t.columns.reserve(t.tokens());
+    t.dq_sum = make(real(), "dq", t.tokens() * t.choices);
+    t.dq_scratch = make(real(), "dq_scratch", t.tokens() * t.choices + ranks);
+    t.dq = typename tape_type::template matrix<real>(t.dq_sum.view().data(), t.dq.extent(0), t.dq.extent(1));
+  } else { // rows without a token are summed too, so they start as zeros
+    using matrix = typename tape_type::template matrix<value>;
+    t.output_sum = make(value(), "output", slots * m);
+    t.input_gradient_sum = make(value(), "row_input_gradient", slots * m);
+    t.row_scratch = make(value(), "row_scratch", slots * m + ranks);
+    const auto rows = static_cast<std::size_t>(slots), columns = static_cast<std::size_t>(m);
+    t.output = matrix(t.output_sum.view().data(), rows, columns);
+    t.row_input_gradient = matrix(t.input_gradient_sum.view().data(), rows, columns);
+  }
+}
+
+/// Buffers of what is exchanged over the axes that split groups: statistics and gradients.
+template <class E, precision P, class M, class R, class G>
+void switch_layer<E, P, M, R, G>::make_group_sums(tape_type& t, std::int64_t groups) const {
+  using matrix = typename tape_type::template matrix<real>;
+  using vector = typename tape_type::template vector<gradient>;
+  const auto& sums = t.statistics.sums;
+  std::int64_t most = 1;
+  for (std::size_t a = M::rank; a-- > 0;) {
+    if (!layout::axis_splits_groups[a]) continue;
+    const part shared = groups_within(groups, a);
+    typename tape_type::shared_sums level{
+        a,
+        staged<matrix>(matrix(sums.data() + static_cast<std::size_t>(shared.begin) * sums.extent(1),
+                              static_cast<std::size_t>(shared.count), sums.extent(1))),
+        {}};
+    for (int r = 0; r < mesh_.extent(a); ++r) level.counts.push_back(part_of(shared.count, mesh_.extent(a), r).count);
+    t.group_sums.push_back(std::move(level));
+    most = std::max(most, mesh_.extent(a));
+  }
+  const std::size_t summed = detail::reduced_size(config_, experts_here(), d_ff_here(), layout::experts_summed);
+  t.reduced = staged<vector>(vector("switchyard::reduced", summed));
+  t.reduce_scratch = staged<vector>(vector("switchyard::reduce_scratch", summed + static_cast<std::size_t>(most)));
 }
 
 template <class E, precision P, class M, class R, class G>
@@ -154,15 +203,16 @@ void switch_layer<E, P, M, R, G>::route(const E& exec, const packed_type& packed
   router::gates<storage>(exec, t.set, t.decision);
 
   router::sum_groups(exec, t.size, t.set, t.pad, t.decision, t.statistics);
-  if constexpr (layout::groups_split)
-    all_gather(exec, axis(), t.group_sums, t.group_counts, static_cast<std::int64_t>(t.statistics.sums.extent(1)));
+  for (const auto& shared : t.group_sums)
+    all_gather(exec, mesh_.along(shared.axis), shared.rows, shared.counts,
+               static_cast<std::int64_t>(t.statistics.sums.extent(1)));
   router::losses(exec, t.size, t.set, t.statistics);
 }
 
 template <class E, precision P, class M, class R, class G>
 auto switch_layer<E, P, M, R, G>::rows(const tape_type& t) const -> experts::ffn_rows<space> {
   if constexpr (layout::experts_split)
-    return {t.exchange.groups(t.set.capacity), t.exchange.place(), t.exchange.place(), t.exchange.slot()};
+    return {t.exchange.groups(), t.exchange.place(), t.exchange.place(), t.exchange.slot()};
   else
     return {t.assignment.groups(), t.assignment.row_token, {}, t.assignment.row_slot};
 }
@@ -172,27 +222,52 @@ template <class X, class Y>
 void switch_layer<E, P, M, R, G>::forward(const E& exec, const packed_type& packed, const X& x, const Y& y,
                                           tape_type& t, const forward_options<space>& options) const {
   Kokkos::Profiling::ScopedRegion region("switchyard::switch_layer::forward");
-  detail::check_tokens<value, space>("x", x, t.size, config_.d_model);
-  detail::check_tokens<value, space>("y", y, t.size, config_.d_model);
-  detail::require(!detail::overlap(x, y), "forward(x, y): the views overlap; y must be memory of its own");
-  begin(t, options);
-  t.x = detail::as_rows(x);
-  route(exec, packed, t);
-
-  const auto out = detail::as_rows(y);
-  if constexpr (layout::experts_split) {
-    dispatch::fill_blocks(exec, t.size, t.set, t.decision, t.map(), t.x, t.exchange.token_scratch());
-    t.exchange.list_rows(exec, t.decision.filled, t.set.capacity);
-    t.exchange.send_tokens(exec, t.set.capacity);
-    experts::forward<G, E, value, space>(exec, t.ffn, packed.ffn, rows(t), t.exchange.expert_input(), t.hidden,
-                                         t.exchange.expert_scratch());
-    t.exchange.return_outputs(exec, t.set.capacity);
-  } else {
-    dispatch::list_rows(exec, t.size, t.set, t.decision, t.assignment);
-    experts::forward<G, E, value, space>(exec, t.ffn, packed.ffn, rows(t), t.x, t.hidden, t.output);
-  }
-  combine::forward<E, value, real, space>(exec, t.size, t.set, t.decision, t.map(), t.combined_rows(), out);
+  in_phase("router", [&] {
+    detail::check_tokens<value, space>("x", x, t.size, config_.d_model);
+    detail::check_tokens<value, space>("y", y, t.size, config_.d_model);
+    detail::require(!detail::overlap(x, y), "forward(x, y): the views overlap; y must be memory of its own");
+    begin(t, options);
+    t.x = detail::as_rows(x);
+    route(exec, packed, t);
+  });
+  in_phase("dispatch", [&] { send(exec, t); });
+  in_phase("experts", [&] {
+    if constexpr (layout::experts_split) {
+      experts::forward<G, E, value, space>(exec, t.ffn, packed.ffn, rows(t), t.exchange.expert_input(), t.hidden,
+                                           t.exchange.expert_scratch());
+    } else {
+      experts::forward<G, E, value, space>(exec, t.ffn, packed.ffn, rows(t), t.x, t.hidden, t.output);
+      if constexpr (layout::d_ff_split) sum_rows(exec, t, t.output_sum);
+    }
+  });
+  in_phase("combine", [&] {
+    if constexpr (layout::experts_split) t.exchange.return_outputs(exec);
+    const auto out = detail::as_rows(y);
+    if (by_columns()) {
+      const auto mine = t.columns.mine_as_matrix(t.tokens());
+      combine::forward<E, value, real, space>(exec, t.size, t.set, t.decision, t.map(), t.combined_rows(), mine);
+      t.columns.gather(exec, t.tokens(), out);
+    } else {
+      combine::forward<E, value, real, space>(exec, t.size, t.set, t.decision, t.map(), t.combined_rows(), out);
+    }
+  });
   t.forward_done = true;
+}
+
+/// Row lists; where experts are split, the tokens go to them.
+template <class E, precision P, class M, class R, class G>
+void switch_layer<E, P, M, R, G>::send(const E& exec, tape_type& t) const {
+  if (!layout::experts_split || t.compact) dispatch::list_rows(exec, t.size, t.set, t.decision, t.assignment);
+  if constexpr (layout::experts_split) {
+    dispatch::fill_blocks(exec, t.size, t.set, t.decision, t.map(), t.x, t.exchange.token_scratch(),
+                          t.exchange.first_column());
+    t.exchange.list_rows(exec, t.decision.filled, t.set.capacity);
+    if (t.exchange.reserved() > static_cast<std::int64_t>(t.hidden.hidden.extent(0))) {
+      t.hidden = {};
+      t.hidden = experts::ffn_tape<value, space>(t.exchange.reserved(), d_ff_here().count, t.ffn);
+    }
+    t.exchange.send_tokens(exec);
+  }
 }
 
 template <class E, precision P, class M, class R, class G>
@@ -201,48 +276,74 @@ void switch_layer<E, P, M, R, G>::backward(const E& exec, const packed_type& pac
                                            tape_type& t, const gradients_type& gradients,
                                            const backward_options& options) const {
   Kokkos::Profiling::ScopedRegion region("switchyard::switch_layer::backward");
-  detail::require(t.forward_done, "backward(tape): no forward has filled this tape; call forward with it first");
-  detail::check_tokens<value, space>("dy", dy, t.size, config_.d_model);
-  detail::check_tokens<value, space>("dx", dx, t.size, config_.d_model);
-  detail::require(!detail::overlap(dy, dx) && !detail::overlap(t.x, dx),
-                  "backward(dy, dx): dx overlaps dy or the x of the forward; it must be memory of its own");
-  const typename tape_type::template matrix<const value> g = detail::as_rows(dy);
+  in_phase("backward", [&] {
+    detail::require(t.forward_done, "backward(tape): no forward has filled this tape; call forward with it first");
+    detail::check_tokens<value, space>("dy", dy, t.size, config_.d_model);
+    detail::check_tokens<value, space>("dx", dx, t.size, config_.d_model);
+    detail::require(!detail::overlap(dy, dx) && !detail::overlap(t.x, dx),
+                    "backward(dy, dx): dx overlaps dy or the x of the forward; it must be memory of its own");
+    // Sums over ranks are made of this pass alone, in a buffer of their own, before anything is accumulated.
+    const gradients_type local = partial(t, gradients);
+    const auto row_input_gradient =
+        experts_backward(exec, packed, detail::as_rows(dy), t, local, options.accumulate && !layout::experts_summed);
 
-  // Sums over ranks are made of this pass alone, in a buffer of their own, before anything is accumulated.
-  const gradients_type local = partial(t, gradients);
-  const experts::ffn_gradients<gradient, space> ffn{local.wi, local.wi_gate, local.wo,
-                                                    local.bi, local.bi_gate, local.bo};
-  const bool add = options.accumulate && !(layout::groups_split && !layout::experts_split);
-  typename tape_type::template matrix<value> row_input_gradient;
+    router::backward<E, real, space>(exec, t.size, t.set, t.pad, t.decision, t.statistics, options.loss_scale, t.dq,
+                                     t.dh);
+    const gemm::row_groups<space> all{t.all_tokens, t.tokens()};
+    const typename tape_type::template matrix<value> out = detail::as_rows(dx);
+    gemm::grouped_product<router_engine>(
+        exec, all, gemm::rows<real, space>(t.dh), packed.router_transposed,
+        detail::dx_epilogue<value, real, space>{t.size, t.set, t.decision, t.map(), t.noise, row_input_gradient,
+                                                by_columns() ? t.columns.mine_as_matrix(t.tokens()) : out,
+                                                config_.d_model, by_columns() ? t.columns.first() : 0});
+    if (by_columns()) t.columns.gather(exec, t.tokens(), out);
+    router_gradient(exec, packed, t, local, layout::groups_split ? false : options.accumulate);
+
+    if constexpr (layout::groups_split) {
+      for (const auto& shared : t.group_sums)
+        all_reduce_sum(exec, mesh_.along(shared.axis),
+                       shared.axis == layout::expert_axis_index ? router_part(t.reduced) : t.reduced,
+                       t.reduce_scratch);
+      detail::unpack_reduced(exec, t.reduced.view(), gradients, layout::experts_summed, options.accumulate);
+    }
+  });
+}
+
+/// Rows of the experts, whole on every rank, (=) their sum over the ranks that split d_ff. As many as there can be in
+/// this pass: how many there are, the host does not know.
+template <class E, precision P, class M, class R, class G>
+void switch_layer<E, P, M, R, G>::sum_rows(const E& exec, const tape_type& t,
+                                           const staged<Kokkos::View<value*, space>>& rows) const {
+  const std::int64_t most =
+      std::min(t.tokens() * t.choices, config_.experts * t.size.groups * t.set.capacity) * config_.d_model;
+  all_reduce_sum(exec, model(), rows.part(0, most), t.row_scratch);
+}
+
+/// dy -> dX rows, dq and the gradients of the experts. Where d_ff is split, the ranks hold parts of the sums dX and, of
+/// columns, dq; the weights' gradients are whole on each.
+template <class E, precision P, class M, class R, class G>
+auto switch_layer<E, P, M, R, G>::experts_backward(const E& exec, const packed_type& packed,
+                                                   const typename tape_type::template matrix<const value>& dy,
+                                                   tape_type& t, const gradients_type& to, bool accumulate) const ->
+    typename tape_type::template matrix<value> {
+  const experts::ffn_gradients<gradient, space> ffn{to.wi, to.wi_gate, to.wo, to.bi, to.bi_gate, to.bo};
   if constexpr (layout::experts_split) {
-    combine::backward<E, value, real, space>(exec, t.size, t.set, t.decision, t.map(), g, t.combined_rows(),
-                                             t.exchange.token_scratch(), t.dq);
-    t.exchange.send_gradients(exec, t.set.capacity);
+    combine::backward<E, value, real, space>(exec, t.size, t.set, t.decision, t.map(), dy, t.combined_rows(),
+                                             t.exchange.token_scratch(), t.dq, t.exchange.first_column());
+    if (by_columns()) all_reduce_sum(exec, over_model(), t.dq_sum, t.dq_scratch);
+    t.exchange.send_gradients(exec);
     experts::backward<G, E, value, gradient, space>(exec, t.ffn, packed.ffn, rows(t), t.exchange.expert_input(),
                                                     t.hidden, t.exchange.expert_gradient(), t.exchange.expert_scratch(),
-                                                    ffn, add);
-    t.exchange.return_gradients(exec, t.set.capacity);
-    row_input_gradient = t.exchange.token_scratch();
+                                                    ffn, accumulate);
+    t.exchange.return_gradients(exec);
+    return t.exchange.token_scratch();
   } else {
-    combine::backward<E, value, real, space>(exec, t.size, t.set, t.decision, t.map(), g, t.combined_rows(),
+    combine::backward<E, value, real, space>(exec, t.size, t.set, t.decision, t.map(), dy, t.combined_rows(),
                                              t.row_gradient, t.dq);
     experts::backward<G, E, value, gradient, space>(exec, t.ffn, packed.ffn, rows(t), t.x, t.hidden, t.row_gradient,
-                                                    t.row_input_gradient, ffn, add);
-    row_input_gradient = t.row_input_gradient;
-  }
-
-  router::backward<E, real, space>(exec, t.size, t.set, t.pad, t.decision, t.statistics, options.loss_scale, t.dq,
-                                   t.dh);
-  const gemm::row_groups<space> all{t.all_tokens, t.tokens()};
-  gemm::grouped_product<router_engine>(exec, all, gemm::rows<real, space>(t.dh), packed.router_transposed,
-                                       detail::dx_epilogue<value, real, space>{t.size, t.set, t.decision, t.map(),
-                                                                               t.noise, row_input_gradient,
-                                                                               detail::as_rows(dx)});
-  router_gradient(exec, packed, t, local, layout::groups_split ? false : options.accumulate);
-
-  if constexpr (layout::groups_split) {
-    all_reduce_sum(exec, axis(), t.reduced, t.reduce_scratch);
-    detail::unpack_reduced(exec, t.reduced.view(), gradients, !layout::experts_split, options.accumulate);
+                                                    t.row_input_gradient, ffn, accumulate);
+    if constexpr (layout::d_ff_split) sum_rows(exec, t, t.input_gradient_sum);
+    return t.row_input_gradient;
   }
 }
 
@@ -263,11 +364,11 @@ void switch_layer<E, P, M, R, G>::router_gradient(const E& exec, const packed_ty
 }
 
 /// Where this rank's part of the gradients goes: the caller's views, or the buffer that is summed over the ranks for
-/// those parameters that are replicated over the axis that splits the groups.
+/// those parameters that are replicated over an axis that splits the groups.
 template <class E, precision P, class M, class R, class G>
 auto switch_layer<E, P, M, R, G>::partial(const tape_type& t, const gradients_type& gradients) const -> gradients_type {
   if constexpr (!layout::groups_split) return gradients;
-  return detail::reduced_parameters(t.reduced.view(), gradients, !layout::experts_split);
+  return detail::reduced_parameters(t.reduced.view(), gradients, layout::experts_summed);
 }
 
 template <class E, precision P, class M, class R, class G>
@@ -278,6 +379,26 @@ router::summary switch_layer<E, P, M, R, G>::summary(const E& exec, const tape_t
       combine::count_nonfinite<E, value, real, space>(exec, t.size, t.set, t.decision, t.map(), t.combined_rows());
   const auto& s = t.summary;
   return {s(0), s(1), s(2), s(3), s(4), s(5), s(6), s(7), static_cast<double>(nonfinite), s(8)};
+}
+
+template <class E, precision P, class M, class R, class G>
+layer_traffic<M::rank> switch_layer<E, P, M, R, G>::traffic(const tape_type& t, bool training) const {
+  const switch_config& c = config_;
+  const layer_extents n{t.size.groups_total, t.size.tokens, c.d_model, c.d_ff, c.experts, t.choices,
+                        c.capacity(t.size.tokens, training), c.gated, c.bias};
+  if constexpr (layout::experts_split) {
+    if (t.compact) {
+      exchanged_rows rows;
+      for (std::size_t r = 0; r < t.exchange.sent().size(); ++r) {
+        const bool away = static_cast<std::int64_t>(r) != mesh_.coordinate(layout::expert_axis_index);
+        rows.sent += away ? t.exchange.sent()[r] : 0;
+        rows.returned += away ? t.exchange.arrived()[r] : 0;
+        rows.held += t.exchange.arrived()[r];
+      }
+      return predict_traffic<M, R, P>(n, mesh_.extents(), mesh_.coordinates(), rows);
+    }
+  }
+  return predict_traffic<M, R, P>(n, mesh_.extents(), mesh_.coordinates());
 }
 
 template <class E, precision P, class M, class R, class G>

@@ -1,0 +1,253 @@
+// SPDX-FileCopyrightText: Switchyard contributors
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#pragma once
+
+#include "harness_impl.hpp"
+#include "policies.hpp"
+#include <catch2/catch_test_macros.hpp>
+#include <cstring>
+#include <switchyard/mesh/counting.hpp>
+#include <switchyard/mpi.hpp>
+
+/// \file
+/// Layouts change where, never what: the layer of a mesh against the layer of one process (the harness), tensor by
+/// tensor, and what it sends against what was predicted. Every rank computes all of the one and its part of the other.
+
+namespace layer_test {
+
+namespace sy = switchyard;
+using namespace switchyard_test;
+
+struct replica : sy::name<"replica"> {};
+struct data : sy::name<"data"> {};
+struct model : sy::name<"model"> {};
+
+using group_rule = sy::split<sy::dims::group, data>;
+using replica_rule = sy::split<sy::dims::group, replica>;
+using expert_rule = sy::split<sy::dims::experts, data>;
+using d_ff_rule = sy::split<sy::dims::d_ff, model>;
+
+inline int ranks() {
+  int n = 1;
+  MPI_Comm_size(MPI_COMM_WORLD, &n);
+  return n;
+}
+/// True on every rank iff it is true on every rank: assertions are made together or not at all.
+inline bool everywhere(bool here) {
+  int all = here ? 1 : 0;
+  MPI_Allreduce(MPI_IN_PLACE, &all, 1, MPI_INT, MPI_MIN, MPI_COMM_WORLD);
+  return all == 1;
+}
+
+/// The part of a row-major tensor that lies at `where`, dimension by dimension.
+template <class T>
+std::vector<T> cut(const std::vector<T>& whole, const std::vector<std::int64_t>& extents,
+                   const std::vector<sy::part>& where) {
+  std::vector<T> result;
+  if (whole.empty()) return result;
+  std::int64_t size = 1;
+  for (const sy::part& p : where) size *= p.count;
+  for (std::int64_t i = 0; i < size; ++i) {
+    std::int64_t rest = i, at = 0, stride = 1;
+    for (std::size_t d = extents.size(); d-- > 0;) {
+      at += (where[d].begin + rest % where[d].count) * stride;
+      rest /= where[d].count;
+      stride *= extents[d];
+    }
+    result.push_back(whole[static_cast<std::size_t>(at)]);
+  }
+  return result;
+}
+
+template <class T>
+bool same_bytes(const std::vector<T>& a, const std::vector<T>& b) {
+  return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof(T)) == 0);
+}
+
+/// max |a - b| <= bound * max |whole|, and no NaN anywhere.
+inline bool close(const std::vector<double>& a, const std::vector<double>& b, const std::vector<double>& whole,
+                  double bound) {
+  double worst = 0, largest = 0;
+  for (const double v : whole) largest = std::max(largest, std::abs(v));
+  if (a.size() != b.size()) return false;
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    if (!(std::abs(a[i] - b[i]) <= std::numeric_limits<double>::max())) return false;
+    worst = std::max(worst, std::abs(a[i] - b[i]));
+  }
+  return worst <= bound * largest;
+}
+
+/// What must be the same, and how much.
+struct demands {
+  double bound;            // of what is summed over ranks
+  bool rows_exact;         // y and dx
+  bool weights_exact;      // gradients of the experts
+};
+
+/// Both layers on one job. `traffic` counts what the mesh sends.
+template <class Layer, class Mesh>
+void compare(const Mesh& mesh, const sy::traffic& sent, const subject& one, const job& j, const demands& demand) {
+  using Exec = typename Layer::execution_space;
+  using T = typename Layer::value;
+  using space = typename Layer::space;
+  const Exec exec{};
+  const auto& c = j.config;
+  const outcome whole = one.run(j);
+
+  const Layer layer(mesh, c);
+  const auto groups = layer.groups_here(j.groups), experts = layer.experts_here(), d_ff = layer.d_ff_here();
+  const sy::part all_m{0, c.d_model}, all_s{0, j.tokens}, all_k{0, c.choices()};
+  const std::vector<std::int64_t> of_tokens{j.groups, j.tokens, c.d_model}, of_in{c.experts, c.d_model, c.d_ff},
+      of_out{c.experts, c.d_ff, c.d_model};
+  const std::vector<sy::part> tokens_here{groups, all_s, all_m}, in_here{experts, all_m, d_ff},
+      out_here{experts, d_ff, all_m};
+
+  auto weights = layer.init(exec, sy::seed{1});
+  to_view(j.weights.router, weights.router);
+  to_view(cut(j.weights.wi, of_in, in_here), weights.wi);
+  to_view(cut(j.weights.wi_gate, of_in, in_here), weights.wi_gate);
+  to_view(cut(j.weights.wo, of_out, out_here), weights.wo);
+  if (c.bias) {
+    to_view(cut(j.weights.bi, {c.experts, c.d_ff}, {experts, d_ff}), weights.bi);
+    if (c.gated) to_view(cut(j.weights.bi_gate, {c.experts, c.d_ff}, {experts, d_ff}), weights.bi_gate);
+    to_view(cut(j.weights.bo, {c.experts, c.d_model}, {experts, all_m}), weights.bo);
+  }
+  const auto packed = layer.pack(exec, weights);
+  const auto gradients = layer.zeros(exec);
+  for (const auto& w : {gradients.wi, gradients.wi_gate, gradients.wo}) poison(w);
+  for (const auto& w : {gradients.router, gradients.bi, gradients.bi_gate, gradients.bo}) poison(w);
+  auto tape = layer.make_tape(exec, j.groups, j.tokens);
+
+  const auto extent = [](std::int64_t n) { return static_cast<std::size_t>(n); };
+  using view = Kokkos::View<T***, Kokkos::LayoutRight, space>;
+  const view x("x", extent(groups.count), extent(j.tokens), extent(c.d_model));
+  const view dy("dy", x.extent(0), x.extent(1), x.extent(2)), y("y", x.extent(0), x.extent(1), x.extent(2)),
+      dx("dx", x.extent(0), x.extent(1), x.extent(2));
+  to_view(cut(j.x, of_tokens, tokens_here), x);
+  to_view(cut(j.dy, of_tokens, tokens_here), dy);
+  sy::forward_options<space> options;
+  options.training = j.training;
+  options.step = j.step;
+  options.layer = j.layer;
+  if (!j.mask.empty()) {
+    const Kokkos::View<float**, Kokkos::LayoutRight, space> mask("mask", x.extent(0), x.extent(1));
+    to_view(cut(j.mask, {j.groups, j.tokens}, {groups, all_s}), mask);
+    options.mask = mask;
+  }
+
+  std::int64_t late = 0;
+  bool as_predicted = true;
+  const auto counted = [&](const auto& predicted) {
+    for (std::size_t a = 0; a < Mesh::rank; ++a)
+      for (int kind = 0; kind < sy::collectives; ++kind)
+        as_predicted = as_predicted && sent.bytes(Mesh::labels[a], static_cast<sy::collective>(kind)) ==
+                                           predicted[a][static_cast<std::size_t>(kind)];
+    as_predicted = as_predicted && sent.bytes() == sy::layer_traffic<Mesh::rank>::total(predicted);
+  };
+  for (int r = 0; r < j.replays; ++r) {
+    const allocation_watch watch(false);
+    sy::traffic(sent).reset();
+    layer.forward(exec, packed, x, y, tape, options);
+    counted(layer.traffic(tape, j.training).forward);
+    sy::traffic(sent).reset();
+    layer.backward(exec, packed, dy, dx, tape, gradients,
+                   {.accumulate = j.accumulate && r > 0, .loss_scale = j.loss_scale});
+    exec.fence("test: results are read");
+    counted(layer.traffic(tape, j.training).backward);
+    if (r > 0 || !c.dropless) late += watch.count();
+  }
+  CHECK(everywhere(late == 0));
+  CHECK(everywhere(as_predicted));
+
+  const auto rows = [&](const auto& mine, const std::vector<double>& all) {
+    const auto here = cut(all, of_tokens, tokens_here);
+    return demand.rows_exact ? same_bytes(to_vector(mine), here) : close(to_vector(mine), here, all, demand.bound);
+  };
+  CHECK(everywhere(rows(y, whole.y)));
+  CHECK(everywhere(rows(dx, whole.dx)));
+
+  const auto routed = [&](const auto& mine, const std::vector<double>& all, std::int64_t columns) {
+    return same_bytes(to_vector(mine), cut(all, {j.groups, j.tokens, columns}, {groups, all_s, {0, columns}}));
+  };
+  CHECK(everywhere(routed(tape.decision.probs, whole.probs, c.experts)));
+  CHECK(everywhere(routed(tape.decision.gate, whole.gate, c.choices())));
+  CHECK(everywhere(same_bytes(to_vector<std::int64_t>(tape.decision.slot),
+                              cut(whole.slot, {j.groups, j.tokens, c.choices()}, {groups, all_s, all_k}))));
+  CHECK(everywhere(same_bytes(to_vector<std::int64_t>(tape.decision.choice),
+                              cut(whole.choice, {j.groups, j.tokens, c.choices()}, {groups, all_s, all_k}))));
+  const auto s = layer.summary(exec, tape);
+  CHECK(everywhere(s.load_balance == whole.load_balance && s.router_z == whole.router_z &&
+                   s.importance == whole.importance && s.load == whole.load && s.tokens == whole.tokens &&
+                   s.dropped_fraction == whole.dropped_fraction && s.entropy == whole.entropy &&
+                   s.confidence == whole.confidence));
+  CHECK(everywhere(layer.expert_load(exec, tape) == whole.expert_load));
+
+  const auto weight = [&](const auto& mine, const std::vector<double>& all, const std::vector<std::int64_t>& of,
+                          const std::vector<sy::part>& here) {
+    const auto want = cut(all, of, here);
+    return demand.weights_exact ? same_bytes(to_vector(mine), want) : close(to_vector(mine), want, all, demand.bound);
+  };
+  CHECK(everywhere(weight(gradients.wi, whole.gradient.wi, of_in, in_here)));
+  CHECK(everywhere(weight(gradients.wi_gate, whole.gradient.wi_gate, of_in, in_here)));
+  CHECK(everywhere(weight(gradients.wo, whole.gradient.wo, of_out, out_here)));
+  CHECK(everywhere(weight(gradients.bi, whole.gradient.bi, {c.experts, c.d_ff}, {experts, d_ff})));
+  CHECK(everywhere(weight(gradients.bi_gate, whole.gradient.bi_gate, {c.experts, c.d_ff}, {experts, d_ff})));
+  CHECK(everywhere(weight(gradients.bo, whole.gradient.bo, {c.experts, c.d_model}, {experts, all_m})));
+  CHECK(everywhere(close(to_vector(gradients.router), whole.gradient.router, whole.gradient.router, demand.bound)));
+}
+
+/// A mesh shape: ranks along each axis.
+struct shape {
+  std::int64_t replica, data, model;
+};
+/// All with that many ranks; along axes that a layout does not have, one.
+inline std::vector<shape> shapes(bool has_replica, bool has_data, bool has_model) {
+  std::vector<shape> all;
+  const std::int64_t n = ranks();
+  for (std::int64_t r = 1; r <= n; ++r)
+    for (std::int64_t d = 1; r * d <= n; ++d) {
+      if (n % (r * d) != 0) continue;
+      const shape s{r, d, n / r / d};
+      if ((has_replica || s.replica == 1) && (has_data || s.data == 1) && (has_model || s.model == 1)) all.push_back(s);
+    }
+  return all;
+}
+
+/// Every policy on every shape of mesh with this many ranks. Many ranks share few cores here: above `most_ranks` only
+/// some policies.
+template <class Layer, class Mesh, class MakeMesh>
+void every_policy_on(const std::string& precision, double bound, const std::vector<shape>& shapes_here,
+                     const MakeMesh& make) {
+  using layout = typename Layer::layout;
+  const subject one = subjects_of(precision).front();
+  for (const shape& s : shapes_here) {
+    const sy::traffic sent;
+    const Mesh mesh = make(sy::counting(sy::mpi(MPI_COMM_WORLD), sent), s);
+    std::uint64_t seed = 1;
+    for (const named_config& n : every_policy()) {
+      ++seed;
+      if (ranks() > 4 && seed % 5 != static_cast<std::uint64_t>(ranks()) % 5) continue;
+      job j = random_job(n.config, 0, 0, seed);
+      sy::switch_config c = n.config;
+      c.d_model = s.model * ((c.d_model + s.model - 1) / s.model);
+      c.d_ff = s.model * ((c.d_ff + s.model - 1) / s.model);
+      if (c.experts > 1 && c.k <= 3) c.experts += static_cast<std::int64_t>(seed % 4) - 1; // 3 to 6
+      const std::int64_t groups = seed % 7 == 0 ? 1 : seed % 11 == 0 ? 0 : 5;
+      j = random_job(c, groups, 11, seed);
+      j.training = n.training;
+      j.step = 3;
+      j.replays = 2;
+      j.accumulate = true;
+      j.loss_scale = 2;
+      if (n.masked)
+        for (std::int64_t i = 0; i < groups * 11; ++i) j.mask.push_back((i * 7 + 3) % 10 < 6 ? 1 : 0);
+      INFO(n.name << ", experts " << c.experts << ", groups " << groups << ", replica " << s.replica << ", data "
+                  << s.data << ", model " << s.model);
+      compare<Layer>(mesh, sent, one, j,
+                     {bound, s.model == 1, s.model == 1 && (!layout::experts_summed || s.replica * s.data == 1 ||
+                                                            (layout::experts_split && s.replica == 1))});
+    }
+  }
+}
+
+} // namespace layer_test
