@@ -40,10 +40,11 @@ void reserve_attention(const Exec& exec, const attention_shape& shape) {
 }
 
 /// q [batch, queries, heads * d_kv], k, v [batch, keys, ...] -> out as q, lse [batch, heads, queries].
-template <class T, class Exec, class Space, class Real, class Lse>
-void attention(const Exec& exec, const attention_shape& shape, const head_rows<const T, Space>& q,
-               const head_rows<const T, Space>& k, const head_rows<const T, Space>& v,
-               const attention_options<Real, Space>& options, const head_rows<T, Space>& out, const Lse& lse) {
+template <class T, class Exec, class Lse, class Space = typename Exec::memory_space, class Real = accumulate_t<T>>
+void attention(const Exec& exec, const attention_shape& shape, std::type_identity_t<head_rows<const T, Space>> q,
+               std::type_identity_t<head_rows<const T, Space>> k, std::type_identity_t<head_rows<const T, Space>> v,
+               const std::type_identity_t<attention_options<Real, Space>>& options,
+               std::type_identity_t<head_rows<T, Space>> out, const Lse& lse) {
   using kernel = detail::attention_kernel<T, Exec>;
   const detail::attention_layout<Real> layout(shape);
   Kokkos::parallel_for(
@@ -54,12 +55,17 @@ void attention(const Exec& exec, const attention_shape& shape, const head_rows<c
 
 /// d_out (as out) -> dq, dk, dv (as q, k, v), and bucket_sums [batch, heads, buckets] of dbias where there is a bias
 /// (else a view of nothing). out and lse are those of the forward, options the same.
-template <class T, class Exec, class Space, class Real, class Lse, class Sums>
-void attention_backward(const Exec& exec, const attention_shape& shape, const head_rows<const T, Space>& q,
-                        const head_rows<const T, Space>& k, const head_rows<const T, Space>& v,
-                        const attention_options<Real, Space>& options, const head_rows<const T, Space>& out,
-                        const Lse& lse, const head_rows<const T, Space>& d_out, const head_rows<T, Space>& dq,
-                        const head_rows<T, Space>& dk, const head_rows<T, Space>& dv, const Sums& bucket_sums) {
+template <class T, class Exec, class Lse, class Sums, class Space = typename Exec::memory_space,
+          class Real = accumulate_t<T>>
+void attention_backward(const Exec& exec, const attention_shape& shape,
+                        std::type_identity_t<head_rows<const T, Space>> q,
+                        std::type_identity_t<head_rows<const T, Space>> k,
+                        std::type_identity_t<head_rows<const T, Space>> v,
+                        const std::type_identity_t<attention_options<Real, Space>>& options,
+                        std::type_identity_t<head_rows<const T, Space>> out, const Lse& lse,
+                        std::type_identity_t<head_rows<const T, Space>> d_out,
+                        std::type_identity_t<head_rows<T, Space>> dq, std::type_identity_t<head_rows<T, Space>> dk,
+                        std::type_identity_t<head_rows<T, Space>> dv, const Sums& bucket_sums) {
   using kernel = detail::attention_gradient_kernel<T, Exec>;
   const detail::attention_layout<Real> layout(shape);
   Kokkos::parallel_for("switchyard::model::attention_backward",

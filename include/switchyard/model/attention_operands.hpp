@@ -3,6 +3,7 @@
 #pragma once
 
 #include <switchyard/model/dropout.hpp>
+#include <type_traits>
 
 /// \file
 /// The operands of attention (attention.hpp).
@@ -32,7 +33,9 @@ struct head_rows {
   head_rows(const View& v, std::int64_t length)
       : values(v.data()), batch_stride(length * static_cast<std::int64_t>(v.stride(0))),
         row_stride(static_cast<std::int64_t>(v.stride(0))) {}
-  operator head_rows<const T, Space>() const { return {values, batch_stride, row_stride}; }
+  template <class U>
+  requires std::is_same_v<const U, T> head_rows(const head_rows<U, Space>& other)
+      : values(other.values), batch_stride(other.batch_stride), row_stride(other.row_stride) {}
 };
 
 /// The operands beside q, k and v, each of which may be absent.

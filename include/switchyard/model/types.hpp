@@ -59,5 +59,22 @@ auto tasks(const Exec& exec, std::int64_t n) {
   return Kokkos::RangePolicy<Exec, Kokkos::IndexType<std::int64_t>>(exec, 0, n);
 }
 
+template <class From, class To>
+struct convert_kernel {
+  From from;
+  To to;
+  KOKKOS_FUNCTION void operator()(std::int64_t i) const {
+    to.data()[i] = static_cast<typename To::value_type>(from.data()[i]);
+  }
+};
+
 } // namespace detail
+
+/// to = from, element by element, between number types.
+template <class Exec, class From, class To>
+void convert(const Exec& exec, const From& from, const To& to) {
+  Kokkos::parallel_for("switchyard::model::convert", detail::tasks(exec, static_cast<std::int64_t>(to.size())),
+                       detail::convert_kernel<From, To>{from, to});
+}
+
 } // namespace switchyard::model
