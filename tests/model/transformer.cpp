@@ -1,132 +1,73 @@
 // SPDX-FileCopyrightText: Switchyard contributors
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-#include "support.hpp"
-#include <map>
-#include <switchyard/model.hpp>
+#include "harness.hpp"
+#include <algorithm>
+#include <catch2/catch_test_macros.hpp>
+#include <cmath>
+#include <cstring>
 
-// The whole model: its backward is the derivative of its forward, in double, parameter by parameter.
+// The whole model: its backward is the derivative of its forward, in double, parameter by parameter; replays,
+// precisions.
 
+namespace sy = switchyard;
 using namespace switchyard_test;
 
 namespace {
 
-using P = sy::uniform<double>;
-using model_type = sy::transformer<Exec, P>;
-
-sy::transformer_config small_config() {
-  sy::transformer_config c;
-  c.vocabulary = 11;
-  c.d_model = 6;
-  c.d_ff = 5;
-  c.heads = 2;
-  c.d_kv = 3;
-  c.encoder_layers = c.decoder_layers = 2;
-  c.relative_buckets = 8;
-  c.relative_max_distance = 6;
-  c.routing.experts = 3;
-  c.routing.router_z = 1e-2;
-  c.routing.capacity_factor = 1.0;
-  c.routing.min_capacity = 1;
-  c.z_loss = 1e-2;
-  c.init_scale = 1;
-  return c;
+model_outcome (*subject_of(const char* precision))(const model_job&) {
+  for (const model_subject& s : model_subjects())
+    if (std::strcmp(s.precision, precision) == 0) return s.run;
+  return nullptr;
 }
 
-struct run {
-  static constexpr std::int64_t batch = 2, source_length = 5, target_length = 4;
-  Exec exec{};
-  model_type model;
-  model_type::weights_type weights;
-  model_type::packed_type packed;
-  model_type::tape_type tape;
-  model_type::tokens_view source, target;
-  sy::model_forward_options options;
-
-  explicit run(const sy::transformer_config& c)
-      : model(c), weights(model.init(exec, sy::seed{5})), packed(model.pack(exec, weights)),
-        tape(model.make_tape(exec, batch, source_length, target_length)),
-        source(tokens({3, 4, 5, 3, 9, 10, 7, 1, 0, 0}, source_length)),
-        target(tokens({2, 8, 4, 1, 6, 6, 0, 0}, target_length)) {
-    options.step = 3;
-  }
-  static model_type::tokens_view tokens(std::vector<std::int32_t> numbers, std::int64_t length) {
-    sy::model::matrix<std::int32_t, space> view("tokens", batch, static_cast<std::size_t>(length));
-    Kokkos::deep_copy(view, Kokkos::View<std::int32_t**, Kokkos::LayoutRight, Kokkos::HostSpace>(
-                                numbers.data(), batch, static_cast<std::size_t>(length)));
-    return view;
-  }
-  sy::model_summary forward() {
-    model.pack(exec, weights, packed);
-    model.forward(exec, packed, source, target, tape, options);
-    return model.summary(exec, tape);
-  }
-  /// What decides where tokens go.
-  std::vector<std::int64_t> routing() const {
-    std::vector<std::int64_t> slots;
-    for (const auto* stack : {&tape.encoder, &tape.decoder})
-      for (const auto& block : stack->blocks)
-        if (block.ffn.sparse.choices > 0 && block.ffn.sparse.decision.slot.size() > 0)
-          for (const auto& view : {block.ffn.sparse.decision.slot})
-            for (const double v : numbers_of(view)) slots.push_back(static_cast<std::int64_t>(v));
-    return slots;
-  }
-};
-
-/// Worst |analytic - numeric| / (1e-7 + 1e-5 |numeric|) of every parameter, by name.
-std::map<std::string, double> worst_errors(run& r) {
-  const auto gradients = r.model.zeros(r.exec);
-  for_each_parameter([](const std::string&, const auto& g) { Kokkos::deep_copy(g, std::nan("")); }, gradients);
-  r.forward();
-  const auto routing = r.routing();
-  r.model.backward(r.exec, r.packed, r.tape, gradients);
-  std::map<std::string, double> worst;
-  for_each_parameter(
-      [&](const std::string& name, const auto& weight, const auto& gradient) {
-        const numbers analytic = numbers_of(gradient);
-        double& here = worst[name];
-        // every element of small ones, some of large ones
-        const std::size_t step = std::max<std::size_t>(1, weight.size() / 12);
-        for (std::size_t i = 0; i < weight.size(); i += step) {
-          double& value = weight.data()[i]; // the test's space is the host's, or nothing is tested
-          const double middle = value, h = 1e-5;
-          value = middle + h;
-          const double up = r.forward().loss;
-          const bool same_up = r.routing() == routing;
-          value = middle - h;
-          const double down = r.forward().loss;
-          const bool same = same_up && r.routing() == routing;
-          value = middle;
-          if (!same) continue; // a step across a routing boundary has no derivative
-          const double numeric = (up - down) / (2 * h);
-          const double e = std::abs(analytic[i] - numeric) / (1e-8 + 1e-5 * std::abs(numeric));
-          here = e <= here ? here : e;
-        }
-      },
-      r.weights, gradients);
-  return worst;
+/// d loss / d value of one element of one parameter, or false where the step crosses a boundary of the routing.
+bool difference(const model_subject& s, model_job& j, const model_outcome& middle, const std::string& name,
+                std::size_t i, double& slope) {
+  const double h = 1e-5, here = middle.weights.at(name)[i];
+  auto& values = j.weights[name] = middle.weights.at(name);
+  values[i] = here + h;
+  const auto up = s.run(j);
+  values[i] = here - h;
+  const auto down = s.run(j);
+  j.weights.erase(name);
+  slope = (up.loss - down.loss) / (2 * h);
+  return up.routing == middle.routing && down.routing == middle.routing;
 }
 
-void check_gradients(const sy::transformer_config& c) {
-  if constexpr (Kokkos::SpaceAccessibility<Kokkos::HostSpace, space>::accessible) {
-    run r(c);
-    int parameters = 0;
-    for (const auto& [name, e] : worst_errors(r)) {
-      INFO(name);
-      CHECK(e < 1);
+/// Every parameter, up to 12 elements of each.
+void check_gradients(model_job j) {
+  for (const model_subject& s : model_subjects()) {
+    if (std::strcmp(s.precision, "uniform<double>") != 0) continue;
+    const auto middle = s.run(j);
+    j.backward = false;
+    int compared = 0, crossed = 0, parameters = 0;
+    for (const auto& [name, gradient] : middle.gradients) {
       ++parameters;
+      for (std::size_t i = 0; i < gradient.size(); i += std::max<std::size_t>(1, gradient.size() / 12)) {
+        double numeric = 0;
+        if (!difference(s, j, middle, name, i, numeric)) {
+          ++crossed;
+          continue;
+        }
+        ++compared;
+        INFO(name << "[" << i << "]: " << gradient[i] << ", by differences " << numeric);
+        CHECK(std::abs(gradient[i] - numeric) < 1e-8 + 1e-5 * std::abs(numeric));
+      }
     }
-    CHECK(parameters > 10);
+    CHECK(compared > 8 * parameters);
+    CHECK(crossed < compared / 20);
   }
 }
 
 } // namespace
 
 TEST_CASE("transformer: the backward is the derivative of the forward, encoder and decoder", "[model][gradient]") {
-  check_gradients(small_config());
+  check_gradients(small_job());
 }
 
 TEST_CASE("transformer: the same of other shapes of model", "[model][gradient]") {
-  sy::transformer_config c = small_config();
+  model_job j = small_job();
+  auto& c = j.config;
   SECTION("untied, gated, dropout everywhere, mean of auxiliary losses") {
     c.tied = false;
     c.gated = true;
@@ -143,5 +84,71 @@ TEST_CASE("transformer: the same of other shapes of model", "[model][gradient]")
     c.routing.routing = sy::routing_policy::top_k;
     c.routing.renormalize = sy::renormalize_policy::before_drop;
   }
-  check_gradients(c);
+  SECTION("dense") {
+    c.sparse = sy::sparse_pattern::none;
+  }
+  check_gradients(j);
+}
+
+TEST_CASE("transformer: twenty replays give the same bytes, nothing is allocated", "[model]") {
+  for (const model_subject& s : model_subjects()) {
+    INFO(s.precision);
+    model_job j = small_job();
+    j.config.dropout = 0.1;
+    j.replays = 20;
+    const auto o = s.run(j);
+    for (const auto digest : o.digests) CHECK(digest == o.digests[0]);
+    CHECK(o.late_allocations == 0);
+    j.replays = 1;
+    j.step += 1;
+    CHECK(s.run(j).digests[0] != o.digests[0]); // the control: other draws
+  }
+}
+
+TEST_CASE("transformer: gradients accumulate, scale, and do without the auxiliary losses", "[model]") {
+  const auto run = subject_of("uniform<double>");
+  if (run == nullptr) return;
+  model_job j = small_job();
+  const auto once = run(j);
+  j.accumulated = 2;
+  const auto thrice = run(j);
+  j.accumulated = 0;
+  j.scale = 3;
+  const auto scaled = run(j);
+  j.scale = 1;
+  j.auxiliary = 0;
+  const auto plain = run(j);
+  double with = 0;
+  for (const auto& [name, gradient] : once.gradients)
+    for (std::size_t i = 0; i < gradient.size(); ++i) {
+      INFO(name << "[" << i << "]");
+      CHECK(std::abs(thrice.gradients.at(name)[i] - 3 * gradient[i]) < 1e-13 + 1e-12 * std::abs(gradient[i]));
+      CHECK(std::abs(scaled.gradients.at(name)[i] - 3 * gradient[i]) < 1e-13 + 1e-12 * std::abs(gradient[i]));
+      if (name.ends_with("router")) with = std::max(with, std::abs(gradient[i] - plain.gradients.at(name)[i]));
+    }
+  CHECK(with > 1e-6);
+  CHECK(once.auxiliary > 0);
+}
+
+TEST_CASE("transformer: in every precision the gradients are those in double, to its rounding", "[model]") {
+  for (const model_subject& s : model_subjects()) {
+    const auto exact = subject_of("uniform<double>");
+    if (exact == nullptr) return;
+    model_job j = small_job();
+    const auto o = s.run(j);
+    j.weights = o.weights; // as this precision stores them
+    const auto e = exact(j);
+    INFO(s.precision);
+    CHECK(std::abs(o.loss - e.loss) < 8 * s.unit_roundoff * e.loss);
+    if (o.routing != e.routing) continue; // a tie that rounding decides
+    for (const auto& [name, gradient] : e.gradients) {
+      double difference = 0, size = 0;
+      for (std::size_t i = 0; i < gradient.size(); ++i) {
+        difference += std::pow(gradient[i] - o.gradients.at(name)[i], 2);
+        size += gradient[i] * gradient[i];
+      }
+      INFO(name << ": " << std::sqrt(difference / size) / s.unit_roundoff << " units");
+      CHECK(std::sqrt(difference) < 128 * s.unit_roundoff * std::sqrt(size));
+    }
+  }
 }

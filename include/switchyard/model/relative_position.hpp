@@ -27,7 +27,7 @@ struct relative_position {
   /// The bucket of a key at distance = key - query.
   int bucket(std::int64_t distance) const {
     const int side = bidirectional ? buckets / 2 : buckets, exact = side / 2;
-    const int first = bidirectional && distance > 0 ? side : 0;
+    const int first = !bidirectional || distance <= 0 ? 0 : side;
     if (!bidirectional && distance > 0) return 0;
     const std::int64_t size = distance < 0 ? -distance : distance;
     if (size < exact) return first + static_cast<int>(size);
