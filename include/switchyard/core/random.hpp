@@ -24,6 +24,9 @@ enum class stream : std::uint32_t {
   gumbel,
   second_expert,
   expert_dropout,
+  model_weights,
+  dropout,
+  attention_dropout,
   user // the caller's own streams start here
 };
 

@@ -1,0 +1,134 @@
+// SPDX-FileCopyrightText: Switchyard contributors
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#pragma once
+
+#include <switchyard/model/detail/cross_entropy_kernels.hpp>
+#include <switchyard/model/linear.hpp>
+
+/// \file
+/// Projection to the vocabulary and softmax cross-entropy with z-term (Mesh TensorFlow; ST-MoE calls the router's twin
+/// z-loss), fused in blocks of rows, so that no [rows, vocabulary] tensor of more than one block exists. Over the rows
+/// t whose target y_t is a token, n of them:
+///
+///   forward    z_t = s x_t E^T,  lse_t = log sum_v exp(z_tv)
+///              loss = sum_t (lse_t - z_ty) + c_z sum_t lse_t^2
+///   backward   dz_tv = s w ((1 + 2 c_z lse_t) exp(z_tv - lse_t) - 1[v = y_t]),  w = scale / n or scale / normalizer
+///              dx_t = T(dz_t E),   dE (=|+=) sum_t dz_t^T x_t
+///
+/// s is 1, or 1 / sqrt(M) where E is the token embedding too (T5). Rows whose target is `ignore` or not in the
+/// vocabulary enter nothing; their dx is 0. Logits are in the accumulate type, dz is rounded to T. The backward makes
+/// the logits again.
+
+namespace switchyard::model {
+
+struct cross_entropy_settings {
+  double z = 0;            ///< c_z; 1e-4 in T5
+  double logit_scale = 1;  ///< s
+  std::int32_t ignore = 0; ///< target of rows that do not count, the padding token
+};
+
+/// The sums of one pass.
+struct loss_sums {
+  double cross_entropy = 0; ///< sum of lse - z_y, in nats
+  double z = 0;             ///< sum of lse^2, without coefficient
+  double targets = 0;       ///< n
+  double correct = 0;       ///< targets that no other token outscores
+};
+
+/// What the backward needs of the forward, and the memory of a block.
+template <class T, class Space>
+struct cross_entropy_tape {
+  using acc = accumulate_t<T>;
+  std::int64_t rows = 0, block = 0;
+  one_group<Space> whole, rest;   // rows of a block, of the last block
+  matrix<acc, Space> logits;      // [block, V]
+  matrix<T, Space> d_logits;      // [block, V]
+  vector<acc, Space> lse;         // [rows]
+  matrix<double, Space> row_sums; // [rows, 4] as loss_sums
+  matrix<double, Space> block_sums;
+  vector<double, Space> sums; // [4]
+
+  cross_entropy_tape() = default;
+  /// For up to `rows` rows, `block` at a time. Allocates.
+  cross_entropy_tape(std::int64_t rows_, std::int64_t vocabulary, std::int64_t block_ = 512)
+      : rows(rows_), block(block_ < rows_ ? block_ : (rows_ > 0 ? rows_ : 1)), whole(block), rest(rows % block),
+        logits(make<matrix<acc, Space>>("logits", block, vocabulary)),
+        d_logits(make<matrix<T, Space>>("d_logits", block, vocabulary)), lse(make<vector<acc, Space>>("lse", rows)),
+        row_sums(make<matrix<double, Space>>("row_sums", rows, detail::loss_terms)),
+        block_sums(make<matrix<double, Space>>("block_sums", (rows + detail::loss_block - 1) / detail::loss_block,
+                                               detail::loss_terms)),
+        sums("switchyard::model::loss_sums", static_cast<std::size_t>(detail::loss_terms)) {}
+
+ private:
+  template <class View, class... N>
+  static View make(const char* what, N... n) {
+    return switchyard::detail::make_raw<View>(std::string("switchyard::model::") + what, n...);
+  }
+};
+
+/// table [vocabulary, M], the projection or the tied embedding -> packed. `to` has forward [M, vocabulary].
+template <class Engine, class Exec, class T, class Table>
+void pack_head(const Exec& exec, const Table& table, const packed_linear<Engine, Exec, T>& to) {
+  const detail::as_group<const typename Table::non_const_value_type, typename Exec::memory_space> w(
+      table.data(), 1, table.extent(0), table.extent(1));
+  Engine::template pack<Exec, T>(exec, to.forward[0], detail::owned(w), gemm::orientation::transposed);
+  Engine::template pack<Exec, T>(exec, to.transposed, detail::owned(w), gemm::orientation::forward);
+}
+
+/// x [rows, M], targets [rows] -> the sums in tape.
+template <class Engine, class Exec, class T, class Space, class X, class Targets>
+void cross_entropy(const Exec& exec, const cross_entropy_settings& set, const X& x,
+                   const packed_linear<Engine, Exec, T>& head, const Targets& targets,
+                   const cross_entropy_tape<T, Space>& tape) {
+  using kernel = detail::row_loss_kernel<accumulate_t<T>, Space>;
+  for (std::int64_t begin = 0; begin < tape.rows; begin += tape.block) {
+    const auto& here = tape.rows - begin < tape.block ? tape.rest : tape.whole;
+    detail::logits_of<Engine, T>(exec, set.logit_scale, here, detail::rows_of(x, begin, here.count), head, tape.logits);
+    Kokkos::parallel_for("switchyard::model::row_loss", detail::tasks(exec, here.count),
+                         kernel{tape.logits, targets, begin, set.ignore, tape.lse, tape.row_sums});
+  }
+  const std::int64_t blocks = detail::extent(tape.block_sums, 0);
+  Kokkos::parallel_for("switchyard::model::loss_sums", detail::tasks(exec, blocks),
+                       detail::loss_sums_kernel<Space>{tape.row_sums, tape.block_sums});
+  detail::sum_rows(exec, blocks, tape.block_sums, tape.sums, false);
+}
+
+/// How much of the loss goes back.
+struct loss_gradient {
+  double scale = 1;
+  double normalizer = 0; ///< what the sums are divided by; 0: the number of targets of this pass
+};
+
+/// dx [rows, M] = and gradient [vocabulary, M] (=|+=) of scale * loss / normalizer. x, head and targets as in the
+/// forward.
+template <class Engine, class Exec, class T, class Space, class X, class Targets, class DX, class Gradient>
+void cross_entropy_backward(const Exec& exec, const cross_entropy_settings& set, const loss_gradient& how, const X& x,
+                            const packed_linear<Engine, Exec, T>& head, const Targets& targets,
+                            const cross_entropy_tape<T, Space>& tape, const DX& dx, const Gradient& gradient,
+                            bool accumulate) {
+  using kernel = detail::logit_gradient_kernel<T, Space>;
+  if (tape.rows == 0 && !accumulate) Kokkos::deep_copy(exec, gradient, typename Gradient::value_type(0));
+  for (std::int64_t begin = 0; begin < tape.rows; begin += tape.block) {
+    const auto& here = tape.rows - begin < tape.block ? tape.rest : tape.whole;
+    const auto x_here = detail::rows_of(x, begin, here.count);
+    const auto d_here = detail::rows_of(tape.d_logits, 0, here.count);
+    detail::logits_of<Engine, T>(exec, set.logit_scale, here, x_here, head, tape.logits);
+    Kokkos::parallel_for("switchyard::model::logit_gradient", detail::tasks(exec, here.count),
+                         kernel{tape.logits, targets, begin, set.ignore, set.z, set.logit_scale, how.scale,
+                                how.normalizer, tape.lse, tape.sums, tape.d_logits});
+    linear<Engine>(exec, here, d_here, head.transposed, detail::rows_of(dx, begin, here.count));
+    linear_weight_gradient<Engine>(exec, here, d_here, x_here, head.transposed, gradient, accumulate || begin > 0);
+  }
+}
+
+/// The sums of the last forward. Waits for exec.
+template <class Exec, class T, class Space>
+loss_sums read_sums(const Exec& exec, const cross_entropy_tape<T, Space>& tape) {
+  double values[detail::loss_terms] = {};
+  Kokkos::deep_copy(exec, Kokkos::View<double*, Kokkos::HostSpace, Kokkos::MemoryUnmanaged>(values, detail::loss_terms),
+                    tape.sums);
+  exec.fence("switchyard: the loss is read on the host");
+  return {values[0], values[1], values[2], values[3]};
+}
+
+} // namespace switchyard::model

@@ -1,0 +1,299 @@
+// SPDX-FileCopyrightText: Switchyard contributors
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#pragma once
+
+#include <switchyard/model/transformer.hpp>
+
+// The way of the data, one sublayer after another. Definitions of transformer's members.
+
+namespace switchyard {
+
+/// Random draws of one forward: sublayers are numbered in the order in which they run.
+template <class E, precision P, class M, class R>
+struct transformer<E, P, M, R>::pass {
+  const transformer_config& config;
+  const model_forward_options& options;
+  std::uint16_t number = 0;
+
+  model::dropout<acc> drop(stream what = stream::dropout) const {
+    return {options.training ? static_cast<acc>(config.dropout) : acc(0),
+            generator(seed{config.seed}, what, options.step, number), 0};
+  }
+};
+
+template <class E, precision P, class M, class R>
+transformer<E, P, M, R>::transformer(const transformer_config& config)
+    : config_((validate(config), config)), self_(config, false), cross_(config, true), dense_ffn_(config, false),
+      sparse_ffn_(config, config.sparse != sparse_pattern::none) {
+  if (!Kokkos::is_initialized())
+    throw error("Kokkos is not running; make models after Kokkos::initialize and let go of them before finalize");
+}
+
+template <class E, precision P, class M, class R>
+auto transformer<E, P, M, R>::init(const E& exec, seed s) const -> weights_type {
+  weights_type w(config_);
+  initialize(exec, config_, s, w);
+  return w;
+}
+
+template <class E, precision P, class M, class R>
+void transformer<E, P, M, R>::pack_stack(const E& exec, const stack_weights& w, stack_packed& to, bool fresh) const {
+  if (w.blocks.empty()) return;
+  const auto layers = static_cast<std::int64_t>(w.blocks.size());
+  if (fresh) {
+    to.blocks.resize(w.blocks.size());
+    to.relative_bias = decltype(to.relative_bias)("switchyard::model::relative_bias", w.relative_bias.extent(0),
+                                                  w.relative_bias.extent(1));
+    to.norm = decltype(to.norm)("switchyard::model::norm", w.norm.extent(0));
+  }
+  model::convert(exec, w.relative_bias, to.relative_bias);
+  model::convert(exec, w.norm, to.norm);
+  const auto put = [&](const auto& layer, const auto& weights, auto& packed) {
+    if (fresh)
+      packed = layer.pack(exec, weights);
+    else
+      layer.pack(exec, weights, packed);
+  };
+  for (std::size_t i = 0; i < w.blocks.size(); ++i) {
+    put(self_, w.blocks[i].self, to.blocks[i].self);
+    if (w.blocks[i].cross.q.data() != nullptr) put(cross_, w.blocks[i].cross, to.blocks[i].cross);
+    put(ffn(config_.is_sparse(static_cast<std::int64_t>(i), layers)), w.blocks[i].ffn, to.blocks[i].ffn);
+  }
+}
+
+template <class E, precision P, class M, class R>
+auto transformer<E, P, M, R>::pack(const E& exec, const weights_type& w) const -> packed_type {
+  using engine = gemm::default_engine<E, value>;
+  packed_type to;
+  to.embedding =
+      detail::make_raw<decltype(to.embedding)>("switchyard::model::embedding", config_.vocabulary, config_.d_model);
+  to.head = model::make_packed_linear<engine, E, value>(exec, config_.d_model, {config_.vocabulary});
+  pack_stack(exec, w.encoder, to.encoder, true);
+  pack_stack(exec, w.decoder, to.decoder, true);
+  model::convert(exec, w.embedding, to.embedding);
+  model::pack_head(exec, config_.tied ? w.embedding : w.head, to.head);
+  return to;
+}
+
+template <class E, precision P, class M, class R>
+void transformer<E, P, M, R>::pack(const E& exec, const weights_type& w, packed_type& to) const {
+  model::convert(exec, w.embedding, to.embedding);
+  model::pack_head(exec, config_.tied ? w.embedding : w.head, to.head);
+  pack_stack(exec, w.encoder, to.encoder, false);
+  pack_stack(exec, w.decoder, to.decoder, false);
+}
+
+template <class E, precision P, class M, class R>
+auto transformer<E, P, M, R>::make_stack_tape(const E& exec, std::int64_t batch, std::int64_t length,
+                                              std::int64_t memory_length, bool decoder) const -> stack_tape {
+  const std::int64_t layers = decoder ? config_.decoder_layers : config_.encoder_layers;
+  const std::int64_t rows = batch * length, m = config_.d_model, distances = length > 0 ? 2 * length - 1 : 0;
+  const auto matrix = [&](const char* what) {
+    return detail::make_raw<model::matrix<value, space>>(std::string("switchyard::model::") + what, rows, m);
+  };
+  const bool cross = decoder && config_.has_encoder();
+  stack_tape t;
+  t.batch = batch;
+  t.length = length;
+  t.rows = model::one_group<space>(rows);
+  t.tokens = detail::make_raw<decltype(t.tokens)>("switchyard::model::tokens", rows);
+  t.mask = detail::make_raw<decltype(t.mask)>("switchyard::model::mask", batch, length);
+  t.bias = detail::make_raw<decltype(t.bias)>("switchyard::model::bias", config_.heads, distances);
+  t.bucket = model::make_buckets<space>(config_.positions(!decoder), length, length);
+  t.inverse = detail::make_raw<decltype(t.inverse)>("switchyard::model::inverse", rows);
+  t.result = matrix("result");
+  t.d = matrix("d");
+  t.scratch = {config_, batch, length, memory_length};
+  t.stream.push_back(matrix("stream"));
+  const model::one_group<space> memory_rows(batch * memory_length);
+  for (std::int64_t i = 0; i < layers; ++i) {
+    model::block_tape<E, P> b;
+    b.self = self_.make_tape(exec, {batch, length, length, config_.heads, config_.d_kv, decoder, 0}, t.rows, {});
+    if (cross)
+      b.cross = cross_.make_tape(exec, {batch, length, memory_length, config_.heads, config_.d_kv, false, 0}, t.rows,
+                                 memory_rows);
+    b.ffn = ffn(config_.is_sparse(i, layers)).make_tape(exec, batch, length);
+    for (int s = cross ? 3 : 2; s > 0; --s) t.stream.push_back(matrix("stream"));
+    t.blocks.push_back(std::move(b));
+  }
+  return t;
+}
+
+template <class E, precision P, class M, class R>
+auto transformer<E, P, M, R>::make_tape(const E& exec, std::int64_t batch, std::int64_t source_length,
+                                        std::int64_t target_length) const -> tape_type {
+  using detail::require;
+  const std::int64_t source = config_.has_encoder() ? source_length : 0;
+  require(batch >= 0 && batch % config_.sequences_per_group == 0, "batch = ", batch,
+          ": must be a multiple of sequences_per_group = ", config_.sequences_per_group);
+  for (const auto& [name, length] : {std::pair{"source_length", source}, {"target_length", target_length}})
+    require(length >= 0 && batch * length < (std::int64_t{1} << 31), name, " = ", length, ", batch = ", batch,
+            ": lengths must be at least 0, and tokens fewer than 2^31");
+  tape_type t;
+  if (config_.has_encoder()) {
+    t.encoder = make_stack_tape(exec, batch, source, 0, false);
+    t.d_memory =
+        detail::make_raw<model::matrix<value, space>>("switchyard::model::d_memory", batch * source, config_.d_model);
+  }
+  t.decoder = make_stack_tape(exec, batch, target_length, source, true);
+  t.targets = detail::make_raw<decltype(t.targets)>("switchyard::model::targets", batch * target_length);
+  t.loss = {batch * target_length, config_.vocabulary};
+  return t;
+}
+
+template <class E, precision P, class M, class R>
+void transformer<E, P, M, R>::forward(const E& exec, const packed_type& packed, const tokens_view& source,
+                                      const tokens_view& target, tape_type& t,
+                                      const model_forward_options& options) const {
+  Kokkos::Profiling::ScopedRegion region("switchyard::transformer::forward");
+  const auto check = [](const char* name, const tokens_view& v, const stack_tape& s) {
+    detail::require(static_cast<std::int64_t>(v.extent(0)) == s.batch &&
+                        static_cast<std::int64_t>(v.extent(1)) == s.length,
+                    name, " [", v.extent(0), ", ", v.extent(1), "]: must be [", s.batch, ", ", s.length,
+                    "], batch and length of the tape; make the tape to fit");
+  };
+  if (config_.has_encoder()) check("source", source, t.encoder);
+  check("target", target, t.decoder);
+  const auto read = [&](const tokens_view& from, bool shifted, const stack_tape& s,
+                        const model::vector<std::int32_t, space>& targets) {
+    Kokkos::parallel_for("switchyard::model::read_tokens", model::detail::tasks(exec, s.rows.count),
+                         model::detail::read_tokens_kernel<space>{from, shifted, config_.pad_token, config_.vocabulary,
+                                                                  s.tokens, targets, s.mask});
+  };
+  pass now{config_, options};
+  if (config_.has_encoder()) {
+    read(source, false, t.encoder, {});
+    forward_stack(exec, packed, packed.encoder, {}, {}, t.encoder, now);
+  }
+  read(target, true, t.decoder, t.targets);
+  forward_stack(exec, packed, packed.decoder, t.encoder.result, t.encoder.mask, t.decoder, now);
+  model::cross_entropy(exec, loss_settings(), t.decoder.result, packed.head, t.targets, t.loss);
+  t.forward_done = true;
+}
+
+template <class E, precision P, class M, class R>
+void transformer<E, P, M, R>::forward_stack(const E& exec, const packed_type& packed, const stack_packed& weights,
+                                            const model::matrix<value, space>& memory,
+                                            const model::matrix<const float, space>& memory_mask, stack_tape& t,
+                                            pass& now) const {
+  model::relative_bias(exec, weights.relative_bias, t.bucket, t.bias);
+  t.embedding_drop = now.drop();
+  ++now.number;
+  model::embed(exec, packed.embedding, t.tokens, t.embedding_drop, t.stream[0]);
+  const std::int64_t groups = t.batch / config_.sequences_per_group;
+  const Kokkos::View<const float**, Kokkos::LayoutRight, space, Kokkos::MemoryUnmanaged> routed(
+      t.mask.data(), static_cast<std::size_t>(groups),
+      static_cast<std::size_t>(t.length * config_.sequences_per_group));
+
+  std::size_t at = 0; // in the residual stream
+  const auto attend = [&](const auto& layer, const auto& of, const auto& to, const auto& mask, auto& tape,
+                          bool biased) {
+    tape.options = {};
+    tape.options.mask = mask;
+    if (biased) tape.options.bias = t.bias;
+    if (biased) tape.options.bucket = t.bucket;
+    tape.options.drop = now.drop(stream::attention_dropout);
+    tape.drop = now.drop();
+    ++now.number;
+    layer.forward(exec, of, t.stream[at], to, t.stream[at + 1], tape);
+    ++at;
+  };
+  for (std::size_t i = 0; i < t.blocks.size(); ++i) {
+    auto& block = t.blocks[i];
+    attend(self_, weights.blocks[i].self, memory, t.mask, block.self, true);
+    if (block.cross.rows.count == t.rows.count && block.cross.projected.data() != nullptr)
+      attend(cross_, weights.blocks[i].cross, memory, memory_mask, block.cross, false);
+    block.ffn.drop = now.drop();
+    forward_options<space> options;
+    options.training = now.options.training;
+    options.step = now.options.step;
+    options.layer = now.number;
+    options.mask = routed;
+    ++now.number;
+    ffn(config_.is_sparse(static_cast<std::int64_t>(i), static_cast<std::int64_t>(t.blocks.size())))
+        .forward(exec, weights.blocks[i].ffn, t.stream[at], t.stream[at + 1], block.ffn, t.scratch, options);
+    ++at;
+  }
+  t.result_drop = now.drop();
+  ++now.number;
+  model::rms_norm(exec, t.stream[at], weights.norm, config_.norm_epsilon, t.result, t.inverse);
+  if (t.result_drop.rate > 0) model::apply_dropout(exec, t.result, t.result_drop, t.result);
+}
+
+template <class E, precision P, class M, class R>
+void transformer<E, P, M, R>::backward(const E& exec, const packed_type& packed, tape_type& t,
+                                       const gradients_type& gradients, const model_backward_options& options) const {
+  Kokkos::Profiling::ScopedRegion region("switchyard::transformer::backward");
+  detail::require(t.forward_done, "backward(tape): no forward has filled this tape; call forward with it first");
+  // What several parts add to is written by the first of them: the head, the embedding of the decoder, ...
+  const auto& head = config_.tied ? gradients.embedding : gradients.head;
+  model::cross_entropy_backward(exec, loss_settings(), {options.scale, options.normalizer}, t.decoder.result,
+                                packed.head, t.targets, t.loss, t.decoder.d, head, options.accumulate);
+  backward_stack(exec, packed.decoder, t.d_memory, t.decoder, gradients.decoder, options);
+  model::embed_backward(exec, t.decoder.tokens, t.decoder.d, t.decoder.embedding_drop, gradients.embedding,
+                        options.accumulate || config_.tied);
+  if (!config_.has_encoder()) return;
+  Kokkos::deep_copy(exec, t.encoder.d, t.d_memory);
+  backward_stack(exec, packed.encoder, {}, t.encoder, gradients.encoder, options);
+  model::embed_backward(exec, t.encoder.tokens, t.encoder.d, t.encoder.embedding_drop, gradients.embedding, true);
+}
+
+template <class E, precision P, class M, class R>
+void transformer<E, P, M, R>::backward_stack(const E& exec, const stack_packed& weights,
+                                             const model::matrix<value, space>& d_memory, stack_tape& t,
+                                             const stack_gradients& gradients,
+                                             const model_backward_options& options) const {
+  const bool accumulate = options.accumulate;
+  const auto layers = static_cast<std::int64_t>(t.blocks.size());
+  if (t.result_drop.rate > 0) model::apply_dropout(exec, t.d, t.result_drop, t.d);
+  // The stream's gradient begins with that of the last norm.
+  model::rms_norm_backward(exec, t.stream.back(), weights.norm, t.inverse, t.d, t.d, false, gradients.norm, accumulate,
+                           t.scratch.norm);
+  const double mean = config_.auxiliary == auxiliary_reduction::mean && config_.sparse_layers() > 0
+                          ? 1 / static_cast<double>(config_.sparse_layers())
+                          : 1.0;
+  for (std::int64_t i = layers - 1; i >= 0; --i) {
+    auto& block = t.blocks[static_cast<std::size_t>(i)];
+    const auto& to = gradients.blocks[static_cast<std::size_t>(i)];
+    const auto& of = weights.blocks[static_cast<std::size_t>(i)];
+    const bool first = i == layers - 1; // to add to what all layers share
+    ffn(config_.is_sparse(i, layers))
+        .backward(exec, of.ffn, t.d, block.ffn, t.scratch, to.ffn, accumulate,
+                  options.scale * options.auxiliary * mean);
+    if (block.cross.projected.data() != nullptr)
+      cross_.backward(exec, of.cross, t.d, d_memory, !first, block.cross, t.scratch, to.cross, accumulate,
+                      gradients.relative_bias, false);
+    self_.backward(exec, of.self, t.d, {}, false, block.self, t.scratch, to.self, accumulate, gradients.relative_bias,
+                   accumulate || !first);
+  }
+}
+
+template <class E, precision P, class M, class R>
+model_summary transformer<E, P, M, R>::summary(const E& exec, const tape_type& t) const {
+  const auto sums = model::read_sums(exec, t.loss);
+  model_summary s;
+  s.targets = sums.targets;
+  const double each = sums.targets > 0 ? 1 / sums.targets : 0;
+  s.cross_entropy = sums.cross_entropy * each;
+  s.z = sums.z * each;
+  s.accuracy = sums.correct * each;
+  for (const auto* stack : {&t.encoder, &t.decoder})
+    for (std::size_t i = 0; i < stack->blocks.size(); ++i) {
+      if (!config_.is_sparse(static_cast<std::int64_t>(i), static_cast<std::int64_t>(stack->blocks.size()))) continue;
+      const auto one = sparse_ffn_.sparse().summary(exec, stack->blocks[i].ffn.sparse);
+      const auto& c = config_.routing;
+      const double balance = c.routing == routing_policy::expert_choice ? 0 : c.load_balance;
+      s.auxiliary +=
+          balance * one.load_balance + c.router_z * one.router_z + c.importance * one.importance + c.load * one.load;
+      s.dropped_fraction += one.dropped_fraction;
+      s.layers.push_back(one);
+    }
+  if (!s.layers.empty()) {
+    s.dropped_fraction /= static_cast<double>(s.layers.size());
+    if (config_.auxiliary == auxiliary_reduction::mean) s.auxiliary /= static_cast<double>(s.layers.size());
+  }
+  s.loss = s.cross_entropy + config_.z_loss * s.z + s.auxiliary;
+  return s;
+}
+
+} // namespace switchyard

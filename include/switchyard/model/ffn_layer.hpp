@@ -1,0 +1,123 @@
+// SPDX-FileCopyrightText: Switchyard contributors
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#pragma once
+
+#include <optional>
+#include <switchyard/layer/switch_layer.hpp>
+#include <switchyard/model/attention_layer.hpp>
+
+/// \file
+/// The FFN sublayer of a block, pre-norm, in the residual stream:  y = x + D ∘ FFN(RMSNorm(x)),  the FFN being dense or
+/// a Switch layer. A token that a Switch layer drops passes through unchanged. The backward as in attention_layer.hpp.
+
+namespace switchyard::model {
+
+template <class Exec, precision P>
+class ffn_layer {
+ public:
+  using space = typename Exec::memory_space;
+  using value = typename P::value_type;
+  using acc = accumulate_t<value>;
+  using dense_type = dense_layer<Exec, P>;
+  using sparse_type = switch_layer<Exec, P>;
+  using weights_type = ffn_parameters<typename P::weight_type, space>;
+  using gradients_type = ffn_parameters<typename P::gradient_type, space>;
+  using scratch_type = backward_scratch<Exec, P>;
+
+  struct packed_type {
+    vector<acc, space> norm; // [M]
+    typename dense_type::packed_type dense;
+    typename sparse_type::packed_type sparse;
+  };
+  struct tape_type {
+    matrix<value, space> normed; // [rows, M]
+    vector<acc, space> inverse;  // [rows]
+    typename dense_type::tape_type dense;
+    typename sparse_type::tape_type sparse;
+    std::int64_t groups = 0; // of routing
+    // of the pass in flight
+    matrix<value, space> x;
+    dropout<acc> drop;
+  };
+
+  ffn_layer(const transformer_config& c, bool sparse) : config_(c), dense_(c.dense_layers()) {
+    if (sparse) sparse_.emplace(c.switch_layers());
+  }
+  bool is_sparse() const { return sparse_.has_value(); }
+  const sparse_type& sparse() const { return *sparse_; }
+
+  packed_type pack(const Exec& exec, const weights_type& w) const {
+    packed_type to;
+    to.norm = switchyard::detail::make_raw<vector<acc, space>>("switchyard::model::norm", config_.d_model);
+    convert(exec, w.norm, to.norm);
+    if (sparse_)
+      to.sparse = sparse_->pack(exec, w.sparse);
+    else
+      to.dense = dense_.pack(exec, w.dense);
+    return to;
+  }
+  /// Allocates nothing.
+  void pack(const Exec& exec, const weights_type& w, const packed_type& to) const {
+    convert(exec, w.norm, to.norm);
+    if (sparse_)
+      sparse_->pack(exec, w.sparse, to.sparse);
+    else
+      dense_.pack(exec, w.dense, to.dense);
+  }
+
+  /// Allocates.
+  tape_type make_tape(const Exec& exec, std::int64_t batch, std::int64_t length) const {
+    const std::int64_t rows = batch * length;
+    tape_type t;
+    t.normed = switchyard::detail::make_raw<matrix<value, space>>("switchyard::model::normed", rows, config_.d_model);
+    t.inverse = switchyard::detail::make_raw<vector<acc, space>>("switchyard::model::inverse", rows);
+    t.groups = batch / config_.sequences_per_group;
+    if (sparse_)
+      t.sparse = sparse_->make_tape(exec, t.groups, length * config_.sequences_per_group);
+    else
+      t.dense = dense_.make_tape(exec, rows);
+    return t;
+  }
+
+  /// x [rows, M] -> y [rows, M], memory of its own. options.mask [groups, tokens per group]; t.drop is set.
+  void forward(const Exec& exec, const packed_type& packed, const matrix<value, space>& x,
+               const matrix<value, space>& y, tape_type& t, const scratch_type& s,
+               const forward_options<space>& options) const {
+    Kokkos::Profiling::ScopedRegion region("switchyard::model::ffn_layer::forward");
+    t.x = x;
+    rms_norm(exec, x, packed.norm, config_.norm_epsilon, t.normed, t.inverse);
+    if (sparse_)
+      sparse_->forward(exec, packed.sparse, grouped(t.normed, t), grouped(s.d_normed, t), t.sparse, options);
+    else
+      dense_.forward(exec, packed.dense, t.normed, s.d_normed, t.dense, options);
+    add_residual(exec, x, s.d_normed, t.drop, y);
+  }
+
+  /// d: dy -> dx [rows, M]; gradients (=|+=). auxiliary: factor of the Switch layer's own losses.
+  void backward(const Exec& exec, const packed_type& packed, const matrix<value, space>& d, tape_type& t,
+                const scratch_type& s, const gradients_type& gradients, bool accumulate, double auxiliary) const {
+    Kokkos::Profiling::ScopedRegion region("switchyard::model::ffn_layer::backward");
+    const auto ds = s.sublayer_gradient(exec, d, t.drop);
+    const backward_options options{accumulate, auxiliary};
+    if (sparse_)
+      sparse_->backward(exec, packed.sparse, grouped(ds, t), grouped(s.d_normed, t), t.sparse, gradients.sparse,
+                        options);
+    else
+      dense_.backward(exec, packed.dense, ds, s.d_normed, t.dense, gradients.dense, options);
+    rms_norm_backward(exec, t.x, packed.norm, t.inverse, s.d_normed, d, true, gradients.norm, accumulate, s.norm);
+  }
+
+ private:
+  /// [rows, M] as [groups, tokens, M].
+  static auto grouped(const matrix<value, space>& rows, const tape_type& t) {
+    const auto groups = static_cast<std::size_t>(t.groups);
+    return Kokkos::View<value***, Kokkos::LayoutRight, space, Kokkos::MemoryUnmanaged>(
+        rows.data(), groups, groups == 0 ? 0 : rows.extent(0) / groups, rows.extent(1));
+  }
+
+  transformer_config config_;
+  dense_type dense_;
+  std::optional<sparse_type> sparse_;
+};
+
+} // namespace switchyard::model
