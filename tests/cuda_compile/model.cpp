@@ -7,3 +7,4 @@
 // The model of one GPU: every kernel of every operation is in one of its members.
 
 template class sy::transformer<Kokkos::Cuda, precision>;
+template class sy::text_generator<Kokkos::Cuda, precision>;

@@ -70,8 +70,8 @@ View unwritten(N... extent) {
 template <class T>
 constexpr double unit_roundoff = std::is_same_v<T, double>         ? 0x1p-53
                                  : std::is_same_v<T, float>        ? 0x1p-24
-                                 : std::is_same_v<T, sy::bfloat16> ? 0x1p-9
-                                                                   : 0x1p-12;
+                                 : std::is_same_v<T, sy::bfloat16> ? 0x1p-8
+                                                                   : 0x1p-11;
 
 /// max |a - b| / (eps (|b| + size of b) + slack): below 1 is right. The slack is what central differences are off by.
 template <class T>

@@ -148,7 +148,7 @@ TEST_CASE("transformer: in every precision the gradients are those in double, to
         size += gradient[i] * gradient[i];
       }
       INFO(name << ": " << std::sqrt(difference / size) / s.unit_roundoff << " units");
-      CHECK(std::sqrt(difference) < 128 * s.unit_roundoff * std::sqrt(size));
+      CHECK(std::sqrt(difference) < 64 * s.unit_roundoff * std::sqrt(size));
     }
   }
 }

@@ -28,11 +28,15 @@
 namespace switchyard::model {
 
 /// Have exec keep the memory that tasks of this shape work in: forward and backward then allocate nothing.
-/// Throws invalid_argument for a shape whose tasks need too much of it.
+/// Throws invalid_argument for a shape whose tasks are too many or need too much of it.
 template <class T, class Exec>
 void reserve_attention(const Exec& exec, const attention_shape& shape) {
   using acc = accumulate_t<T>;
-  const std::size_t bytes = detail::attention_layout<acc>(shape).backward_bytes();
+  const detail::attention_layout<acc> layout(shape);
+  const std::size_t bytes = layout.backward_bytes();
+  switchyard::detail::require(shape.batch * shape.heads * layout.query_tiles() < (std::int64_t{1} << 31),
+                              "batch = ", shape.batch, ", heads = ", shape.heads, ", queries = ", shape.queries,
+                              ": tiles of queries are counted in 31 bits; use smaller batches");
   switchyard::detail::require(bytes <= detail::task_memory_limit, "queries = ", shape.queries, ", keys = ", shape.keys,
                               ", d_kv = ", shape.d_kv, ": a head's gradient of the queries and its distances take ",
                               bytes, " bytes, ", detail::task_memory_limit, " are possible; use shorter sequences");

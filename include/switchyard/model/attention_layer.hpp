@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #pragma once
 
+#include <Kokkos_Profiling_ScopedRegion.hpp>
 #include <switchyard/model/attention.hpp>
 #include <switchyard/model/cross_entropy.hpp>
 #include <switchyard/model/parameters.hpp>

@@ -32,7 +32,7 @@ matrix<Real, Space> make_norm_scratch(std::int64_t rows, std::int64_t d_model) {
 }
 
 /// dy [rows, M] -> dx [rows, M], written or (add) added to what is there, as it is the gradient of a residual stream;
-/// d_scale [M] written or (accumulate) added to. x, scale and inverse as in the forward.
+/// d_scale [M] written or (accumulate) added to. x, scale and inverse as in the forward. dx is memory of its own.
 template <class Exec, class X, class Scale, class Inverse, class DY, class DX, class DScale, class Scratch>
 void rms_norm_backward(const Exec& exec, const X& x, const Scale& scale, const Inverse& inverse, const DY& dy,
                        const DX& dx, bool add, const DScale& d_scale, bool accumulate, const Scratch& scratch) {

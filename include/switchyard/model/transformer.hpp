@@ -113,8 +113,9 @@ class transformer {
   void forward_stack(const Exec& exec, const packed_type& packed, const stack_packed& weights,
                      const model::matrix<value, space>& memory, const model::matrix<const float, space>& memory_mask,
                      stack_tape& t, pass& now) const;
-  void backward_stack(const Exec& exec, const stack_packed& weights, const model::matrix<value, space>& d_memory,
-                      stack_tape& t, const stack_gradients& gradients, const model_backward_options& options) const;
+  void backward_stack(const Exec& exec, const stack_packed& weights, const model::matrix<value, space>& d_result,
+                      const model::matrix<value, space>& d_memory, stack_tape& t, const stack_gradients& gradients,
+                      const model_backward_options& options) const;
   model::cross_entropy_settings loss_settings() const {
     return {config_.z_loss, config_.tied ? 1 / std::sqrt(static_cast<double>(config_.d_model)) : 1.0,
             config_.pad_token};

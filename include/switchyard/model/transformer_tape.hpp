@@ -58,7 +58,7 @@ struct stack_tape {
   std::vector<block_tape<Exec, P>> blocks;
   vector<acc, space> inverse;  // [rows] of the last norm
   matrix<value, space> result; // [rows, M] h
-  matrix<value, space> d;      // [rows, M] gradient of h, then of the stream
+  matrix<value, space> d;      // [rows, M] gradient of the stream
   backward_scratch<Exec, P> scratch;
   dropout<acc> embedding_drop, result_drop; // of the pass in flight
 };

@@ -16,7 +16,7 @@ using task_policy_type = Kokkos::TeamPolicy<Exec, Kokkos::Schedule<Kokkos::Dynam
 template <class Exec>
 task_policy_type<Exec> task_policy(const Exec& exec, std::int64_t count, std::size_t bytes) {
   return task_policy_type<Exec>(exec, static_cast<int>(count), 1)
-      .set_scratch_size(1, Kokkos::PerTeam(static_cast<int>(bytes + 64)))
+      .set_scratch_size(1, Kokkos::PerTeam(bytes + 64))
       .set_chunk_size(1);
 }
 

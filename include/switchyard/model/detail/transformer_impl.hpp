@@ -228,27 +228,27 @@ void transformer<E, P, M, R>::backward(const E& exec, const packed_type& packed,
   // What several parts add to is written by the first of them: the head, the embedding of the decoder, ...
   const auto& head = config_.tied ? gradients.embedding : gradients.head;
   model::cross_entropy_backward(exec, loss_settings(), {options.scale, options.normalizer}, t.decoder.result,
-                                packed.head, t.targets, t.loss, t.decoder.d, head, options.accumulate);
-  backward_stack(exec, packed.decoder, t.d_memory, t.decoder, gradients.decoder, options);
+                                packed.head, t.targets, t.loss, t.decoder.scratch.d_normed, head, options.accumulate);
+  backward_stack(exec, packed.decoder, t.decoder.scratch.d_normed, t.d_memory, t.decoder, gradients.decoder, options);
   model::embed_backward(exec, t.decoder.tokens, t.decoder.d, t.decoder.embedding_drop, gradients.embedding,
                         options.accumulate || config_.tied);
   if (!config_.has_encoder()) return;
-  Kokkos::deep_copy(exec, t.encoder.d, t.d_memory);
-  backward_stack(exec, packed.encoder, {}, t.encoder, gradients.encoder, options);
+  backward_stack(exec, packed.encoder, t.d_memory, {}, t.encoder, gradients.encoder, options);
   model::embed_backward(exec, t.encoder.tokens, t.encoder.d, t.encoder.embedding_drop, gradients.embedding, true);
 }
 
 template <class E, precision P, class M, class R>
 void transformer<E, P, M, R>::backward_stack(const E& exec, const stack_packed& weights,
+                                             const model::matrix<value, space>& d_result,
                                              const model::matrix<value, space>& d_memory, stack_tape& t,
                                              const stack_gradients& gradients,
                                              const model_backward_options& options) const {
   const bool accumulate = options.accumulate;
   const auto layers = static_cast<std::int64_t>(t.blocks.size());
-  if (t.result_drop.rate > 0) model::apply_dropout(exec, t.d, t.result_drop, t.d);
+  if (t.result_drop.rate > 0) model::apply_dropout(exec, d_result, t.result_drop, d_result);
   // The stream's gradient begins with that of the last norm.
-  model::rms_norm_backward(exec, t.stream.back(), weights.norm, t.inverse, t.d, t.d, false, gradients.norm, accumulate,
-                           t.scratch.norm);
+  model::rms_norm_backward(exec, t.stream.back(), weights.norm, t.inverse, d_result, t.d, false, gradients.norm,
+                           accumulate, t.scratch.norm);
   const double mean = config_.auxiliary == auxiliary_reduction::mean && config_.sparse_layers() > 0
                           ? 1 / static_cast<double>(config_.sparse_layers())
                           : 1.0;
