@@ -31,7 +31,7 @@ using scratch_policy = Kokkos::TeamPolicy<Exec, Kokkos::Schedule<Kokkos::Dynamic
 template <class Exec>
 scratch_policy<Exec> make_scratch_policy(const Exec& exec, std::int64_t tasks, std::size_t bytes) {
   return scratch_policy<Exec>(exec, static_cast<int>(tasks), 1)
-      .set_scratch_size(1, Kokkos::PerTeam(static_cast<int>(bytes + 64)))
+      .set_scratch_size(1, Kokkos::PerTeam(bytes + 64))
       .set_chunk_size(1);
 }
 
