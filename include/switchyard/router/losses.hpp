@@ -8,7 +8,8 @@
 /// Auxiliary losses and metrics. With n_g real tokens in group g, n of them in all, f_ge = #{choices e of group g} /
 /// n_g, P_ge = mean p_e over the real tokens of group g:
 ///
-///   load balance  L = 1/G sum_g E sum_e f_ge P_ge                    (paper, equation 4; mean over groups)
+///   load balance  L = 1/G sum_g E sum_e f_ge P_ge                    (paper, equation 4; mean over groups), or
+///                 L = E sum_e f_e P_e, f and P over all real tokens  (balance_scope::batch)
 ///   router z      L = 1/n sum_t (log sum_e exp h_te)^2               (ST-MoE, equation 5)
 ///   importance    L = CV^2_e of sum_t p_te                           (Shazeer 2017; population variance / mean^2)
 ///   load          L = CV^2_e of mean_t [1 - Phi((tau_t - h_te) E)]   (V-MoE; tau_t = the K-th largest logit of t)
@@ -42,7 +43,7 @@ struct statistics {
   Kokkos::View<Real**, Kokkos::LayoutRight, Space> dp;      // [groups, E] d losses / d p, without d p / d h
   Kokkos::View<Real*, Space> dm;                            // [E] d losses / d (load of e), per token
   Kokkos::View<Real*, Space> balance;                       // [G]
-  Kokkos::View<Real*, Space> expert_sums;                   // [3E] importance, load, filled, over all groups
+  Kokkos::View<Real*, Space> expert_sums;                   // [4E] importance, load, filled, choices, over all groups
   Kokkos::View<double*, Space> result;                      // [11] the summary's fields, 1 / tokens, mean importance
 
   statistics() = default;
@@ -52,7 +53,7 @@ struct statistics {
         sums(make("sums", p.groups_total, 4 * p.experts + scalars)), dp(make("dp", p.groups, p.experts)),
         dm("switchyard::router::dm", static_cast<std::size_t>(p.experts)),
         balance("switchyard::router::balance", static_cast<std::size_t>(p.groups_total)),
-        expert_sums("switchyard::router::expert_sums", static_cast<std::size_t>(3 * p.experts)),
+        expert_sums("switchyard::router::expert_sums", static_cast<std::size_t>(4 * p.experts)),
         result("switchyard::router::summary", 11) {}
 
   static std::int64_t blocks(const problem& p) { return (p.tokens + detail::loss_block - 1) / detail::loss_block; }
@@ -81,7 +82,7 @@ void sum_groups(const Exec& exec, const problem& size, const settings& set, cons
 template <class Exec, class Real, class Space>
 void losses(const Exec& exec, const problem& size, const settings& set, const statistics<Real, Space>& s) {
   using policy = Kokkos::RangePolicy<Exec, Kokkos::IndexType<std::int64_t>>;
-  Kokkos::parallel_for("switchyard::router::sum_experts", policy(exec, 0, 3 * size.experts),
+  Kokkos::parallel_for("switchyard::router::sum_experts", policy(exec, 0, 4 * size.experts),
                        detail::sum_expert_kernel<Real, Space>{size, s.sums, s.expert_sums});
   Kokkos::parallel_for("switchyard::router::balance", policy(exec, 0, size.groups_total),
                        detail::balance_kernel<Real, Space>{size, set, s.sums, s.balance});
