@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #pragma once
 
+#include "on_mesh.hpp"
 #include "problem.hpp"
 
 namespace run_layer {
@@ -23,6 +24,27 @@ inline answer run(const problem& p, precision as) {
     return run_f16(p);
   default:
     return run_f64(p);
+  }
+}
+
+// On a mesh, the same numbers on every rank. Collective.
+answer run_f64(const problem& p, const placement& where, const switchyard::communicator& world, traffic_report& report);
+answer run_f32(const problem& p, const placement& where, const switchyard::communicator& world, traffic_report& report);
+answer run_bf16(const problem& p, const placement& where, const switchyard::communicator& world,
+                traffic_report& report);
+answer run_f16(const problem& p, const placement& where, const switchyard::communicator& world, traffic_report& report);
+
+inline answer run(const problem& p, precision as, const placement& where, const switchyard::communicator& world,
+                  traffic_report& report) {
+  switch (as) {
+  case precision::f32:
+    return run_f32(p, where, world, report);
+  case precision::bf16:
+    return run_bf16(p, where, world, report);
+  case precision::f16:
+    return run_f16(p, where, world, report);
+  default:
+    return run_f64(p, where, world, report);
   }
 }
 

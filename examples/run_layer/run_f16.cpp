@@ -5,3 +5,7 @@
 run_layer::answer run_layer::run_f16(const problem& p) {
   return run_in<switchyard::selective<switchyard::half>>(p);
 }
+run_layer::answer run_layer::run_f16(const problem& p, const placement& where, const switchyard::communicator& world,
+                                     traffic_report& report) {
+  return run_on_mesh<switchyard::selective<switchyard::half>>(p, where, world, report);
+}

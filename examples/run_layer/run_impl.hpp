@@ -3,6 +3,7 @@
 #pragma once
 
 #include "run.hpp"
+#include <switchyard/mesh/counting.hpp>
 #include <switchyard/switchyard.hpp>
 
 /// \file
@@ -73,24 +74,24 @@ void show_tokens(const problem& p, const Decision& decision, answer& a) {
     }
 }
 
-template <switchyard::precision P>
-answer run_in(const problem& p) {
-  using exec_space = Kokkos::DefaultExecutionSpace;
-  using layer_type = switchyard::switch_layer<exec_space, P>;
-  using space = typename layer_type::space;
-  using tokens_view = Kokkos::View<typename layer_type::value***, Kokkos::LayoutRight, space>;
+/// The problem `p` of this process, of a batch of `groups` groups. before(tape) and after(tape, pass) are called around
+/// the forward and the backward.
+template <class Layer, class Before, class After>
+answer compute(const Layer& layer, const problem& p, std::int64_t groups, const Before& before, const After& after) {
+  using exec_space = typename Layer::execution_space;
+  using space = typename Layer::space;
+  using tokens_view = Kokkos::View<typename Layer::value***, Kokkos::LayoutRight, space>;
   const auto extent = [](std::int64_t n) { return static_cast<std::size_t>(n); };
   const std::size_t G = extent(p.groups), S = extent(p.tokens), M = extent(p.config.d_model);
   const exec_space exec;
 
-  const layer_type layer(p.config);
-  const typename layer_type::weights_type weight(p.config, layer.experts_here());
+  const typename Layer::weights_type weight(p.config, layer.experts_here(), layer.d_ff_here());
   to_view(p.weight.router, weight.router);
   to_view(p.weight.wi, weight.wi);
   to_view(p.weight.wi_gate, weight.wi_gate);
   to_view(p.weight.wo, weight.wo);
   const auto packed = layer.pack(exec, weight);
-  auto tape = layer.make_tape(exec, p.groups, p.tokens);
+  auto tape = layer.make_tape(exec, groups, p.tokens);
 
   const tokens_view x("x", G, S, M), y("y", G, S, M);
   to_view(p.x, x);
@@ -103,7 +104,9 @@ answer run_in(const problem& p) {
     to_view(real, mask);
     options.mask = mask;
   }
+  before();
   layer.forward(exec, packed, x, y, tape, options);
+  after(tape, "forward");
   const auto losses = layer.summary(exec, tape);
 
   answer a;
@@ -121,12 +124,69 @@ answer run_in(const problem& p) {
   const tokens_view dy("dy", G, S, M), dx("dx", G, S, M);
   const auto gradient = layer.zeros(exec);
   to_view(*p.dy, dy);
+  before();
   layer.backward(exec, packed, dy, dx, tape, gradient);
   exec.fence("run_layer: the gradients are read on the host");
+  after(tape, "backward");
   a.dx = from_view(dx);
   a.gradient = {from_view(gradient.router), from_view(gradient.wi), from_view(gradient.wi_gate),
                 from_view(gradient.wo)};
   return a;
+}
+
+template <switchyard::precision P>
+answer run_in(const problem& p) {
+  const switchyard::switch_layer<Kokkos::DefaultExecutionSpace, P> layer(p.config);
+  return compute(
+      layer, p, p.groups, [] {}, [](const auto&, const char*) {});
+}
+
+struct data : switchyard::name<"data"> {};
+struct model : switchyard::name<"model"> {};
+
+/// Two layers make five layouts: over an axis that a layout does not split, every rank is a job of its own that does
+/// the same work, and the axis has one rank in each of them.
+template <switchyard::precision P, class... Split>
+answer run_split(const problem& p, const placement& where, const switchyard::communicator& world,
+                 traffic_report& report) {
+  namespace sy = switchyard;
+  using mesh_type = sy::mesh<sy::axis<data>, sy::axis<model>>;
+  const mesh_type all(world, {where.data, where.model});
+  const bool by_data = where.splits_groups(), by_model = where.splits_d_ff();
+  const std::int64_t copy = (by_data ? 0 : all.coordinate(0) * where.model) + (by_model ? 0 : all.coordinate(1));
+  const sy::traffic sent;
+  const mesh_type mesh(sy::counting(world.split(static_cast<int>(copy)), sent),
+                       {by_data ? where.data : 1, by_model ? where.model : 1});
+  const sy::switch_layer<Kokkos::DefaultExecutionSpace, P, mesh_type, sy::rules<Split...>> layer(mesh, p.config);
+
+  const rank_part here{layer.groups_here(p.groups), layer.experts_here(), layer.d_ff_here()};
+  const auto reset = [&] { sy::traffic(sent).reset(); };
+  const auto note = [&](const auto& tape, const std::string& pass) {
+    const auto predicted = layer.traffic(tape, /*training=*/false);
+    const auto& bytes = pass == "forward" ? predicted.forward : predicted.backward;
+    for (std::size_t axis = 0; axis < mesh_type::rank; ++axis)
+      for (int kind = 0; kind < sy::collectives; ++kind) {
+        const auto which = static_cast<sy::collective>(kind);
+        const std::string label(mesh_type::labels[axis]);
+        report.push_back(
+            {label, sy::label(which), pass, {bytes[axis][static_cast<std::size_t>(kind)]}, {sent.bytes(label, which)}});
+      }
+  };
+  const answer a = compute(layer, part_of_problem(p, here), p.groups, reset, note);
+  gather_ranks(world, report);
+  return join(world, p, here, a);
+}
+
+template <switchyard::precision P>
+answer run_on_mesh(const problem& p, const placement& where, const switchyard::communicator& world,
+                   traffic_report& report) {
+  namespace dims = switchyard::dims;
+  using switchyard::split;
+  using group_rule = split<dims::group, data>;
+  using expert_rule = split<dims::experts, data>;
+  using d_ff_rule = split<dims::d_ff, model>;
+  if (where.splits_experts()) return run_split<P, group_rule, expert_rule, d_ff_rule>(p, where, world, report);
+  return run_split<P, group_rule, d_ff_rule>(p, where, world, report);
 }
 
 } // namespace run_layer

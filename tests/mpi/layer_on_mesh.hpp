@@ -5,8 +5,10 @@
 #include "harness_impl.hpp"
 #include "policies.hpp"
 #include <catch2/catch_test_macros.hpp>
+#include <cstdlib>
 #include <cstring>
 #include <switchyard/mesh/counting.hpp>
+#include <switchyard/mesh/faulting.hpp>
 #include <switchyard/mpi.hpp>
 
 /// \file
@@ -59,29 +61,33 @@ std::vector<T> cut(const std::vector<T>& whole, const std::vector<std::int64_t>&
   return result;
 }
 
+/// NaN is NaN, whatever its bits.
 template <class T>
 bool same_bytes(const std::vector<T>& a, const std::vector<T>& b) {
-  return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof(T)) == 0);
+  if (a.size() != b.size()) return false;
+  for (std::size_t i = 0; i < a.size(); ++i)
+    if (std::memcmp(&a[i], &b[i], sizeof(T)) != 0 && (a[i] == a[i] || b[i] == b[i])) return false;
+  return true;
 }
 
-/// max |a - b| <= bound * max |whole|, and no NaN anywhere.
+/// max |a - b| <= bound * max |whole|, and NaN where the other is.
 inline bool close(const std::vector<double>& a, const std::vector<double>& b, const std::vector<double>& whole,
                   double bound) {
   double worst = 0, largest = 0;
-  for (const double v : whole) largest = std::max(largest, std::abs(v));
+  for (const double v : whole) largest = v == v ? std::max(largest, std::abs(v)) : largest;
   if (a.size() != b.size()) return false;
   for (std::size_t i = 0; i < a.size(); ++i) {
-    if (!(std::abs(a[i] - b[i]) <= std::numeric_limits<double>::max())) return false;
-    worst = std::max(worst, std::abs(a[i] - b[i]));
+    if (std::isnan(a[i]) != std::isnan(b[i])) return false;
+    if (!std::isnan(a[i])) worst = std::max(worst, std::abs(a[i] - b[i]));
   }
   return worst <= bound * largest;
 }
 
 /// What must be the same, and how much.
 struct demands {
-  double bound;            // of what is summed over ranks
-  bool rows_exact;         // y and dx
-  bool weights_exact;      // gradients of the experts
+  double bound;       // of what is summed over ranks
+  bool rows_exact;    // y and dx
+  bool weights_exact; // gradients of the experts
 };
 
 /// Both layers on one job. `traffic` counts what the mesh sends.
@@ -103,6 +109,13 @@ void compare(const Mesh& mesh, const sy::traffic& sent, const subject& one, cons
       out_here{experts, d_ff, all_m};
 
   auto weights = layer.init(exec, sy::seed{1});
+  const typename Layer::weights_type drawn(c, {0, c.experts});
+  sy::initialize(exec, c, {0, c.experts}, sy::seed{1}, drawn);
+  const bool same_start = same_bytes(to_vector(weights.wi), cut(to_vector(drawn.wi), of_in, in_here)) &&
+                          same_bytes(to_vector(weights.wi_gate), cut(to_vector(drawn.wi_gate), of_in, in_here)) &&
+                          same_bytes(to_vector(weights.wo), cut(to_vector(drawn.wo), of_out, out_here)) &&
+                          same_bytes(to_vector(weights.router), to_vector(drawn.router));
+  CHECK(everywhere(same_start));
   to_view(j.weights.router, weights.router);
   to_view(cut(j.weights.wi, of_in, in_here), weights.wi);
   to_view(cut(j.weights.wi_gate, of_in, in_here), weights.wi_gate);
@@ -176,10 +189,11 @@ void compare(const Mesh& mesh, const sy::traffic& sent, const subject& one, cons
   CHECK(everywhere(same_bytes(to_vector<std::int64_t>(tape.decision.choice),
                               cut(whole.choice, {j.groups, j.tokens, c.choices()}, {groups, all_s, all_k}))));
   const auto s = layer.summary(exec, tape);
-  CHECK(everywhere(s.load_balance == whole.load_balance && s.router_z == whole.router_z &&
-                   s.importance == whole.importance && s.load == whole.load && s.tokens == whole.tokens &&
-                   s.dropped_fraction == whole.dropped_fraction && s.entropy == whole.entropy &&
-                   s.confidence == whole.confidence));
+  CHECK(everywhere(
+      same_bytes<double>({s.load_balance, s.router_z, s.importance, s.load, s.tokens, s.dropped_fraction, s.entropy,
+                          s.confidence, s.nonfinite_tokens},
+                         {whole.load_balance, whole.router_z, whole.importance, whole.load, whole.tokens,
+                          whole.dropped_fraction, whole.entropy, whole.confidence, whole.nonfinite_tokens})));
   CHECK(everywhere(layer.expert_load(exec, tape) == whole.expert_load));
 
   const auto weight = [&](const auto& mine, const std::vector<double>& all, const std::vector<std::int64_t>& of,
@@ -200,7 +214,8 @@ void compare(const Mesh& mesh, const sy::traffic& sent, const subject& one, cons
 struct shape {
   std::int64_t replica, data, model;
 };
-/// All with that many ranks; along axes that a layout does not have, one.
+/// All with that many ranks; along axes that a layout does not have, one. With an axis of replicas, those without
+/// replication are left to the layout that has none.
 inline std::vector<shape> shapes(bool has_replica, bool has_data, bool has_model) {
   std::vector<shape> all;
   const std::int64_t n = ranks();
@@ -208,13 +223,55 @@ inline std::vector<shape> shapes(bool has_replica, bool has_data, bool has_model
     for (std::int64_t d = 1; r * d <= n; ++d) {
       if (n % (r * d) != 0) continue;
       const shape s{r, d, n / r / d};
+      if (has_replica && s.replica == 1 && n > 1) continue;
       if ((has_replica || s.replica == 1) && (has_data || s.data == 1) && (has_model || s.model == 1)) all.push_back(s);
     }
   return all;
 }
 
-/// Every policy on every shape of mesh with this many ranks. Many ranks share few cores here: above `most_ranks` only
-/// some policies.
+/// The jobs: every policy, with experts and groups that mostly do not divide, no group at all, one group; then all
+/// tokens to one expert, and a token that is not a number.
+struct named_job {
+  std::string name;
+  job work;
+};
+inline std::vector<named_job> jobs(std::int64_t model_ranks) {
+  std::vector<named_job> all;
+  std::uint64_t seed = 1;
+  std::vector<named_config> policies = every_policy();
+  for (const char* name : {"one expert takes all", "one expert takes all, dropless", "not a number"}) {
+    sy::switch_config c = policies.front().config;
+    c.dropless = std::string(name).ends_with("dropless");
+    policies.push_back({name, c});
+  }
+  for (const named_config& n : policies) {
+    ++seed;
+    sy::switch_config c = n.config;
+    c.d_model = model_ranks * ((c.d_model + model_ranks - 1) / model_ranks);
+    c.d_ff = model_ranks * ((c.d_ff + model_ranks - 1) / model_ranks);
+    if (c.experts > 1 && c.k <= 3) c.experts += static_cast<std::int64_t>(seed % 4) - 1; // 3 to 6
+    const std::int64_t groups = seed % 7 == 0 ? 1 : seed % 11 == 0 ? 0 : 5, tokens = 11;
+    job j = random_job(c, groups, tokens, seed);
+    j.training = n.training;
+    j.step = 3;
+    j.replays = 2;
+    j.accumulate = true;
+    j.loss_scale = 2;
+    if (n.masked)
+      for (std::int64_t i = 0; i < groups * tokens; ++i) j.mask.push_back((i * 7 + 3) % 10 < 6 ? 1 : 0);
+    if (n.name.starts_with("one expert"))
+      for (double& x : j.x) x = std::abs(x);
+    if (n.name.starts_with("one expert"))
+      for (std::size_t i = 0; i < j.weights.router.size(); ++i)
+        j.weights.router[i] = i % static_cast<std::size_t>(c.experts) == 1 ? 1 : 0;
+    if (n.name == "not a number" && !j.x.empty()) j.x[j.x.size() / 2] = std::numeric_limits<double>::quiet_NaN();
+    all.push_back({n.name, j});
+  }
+  return all;
+}
+
+/// Every policy on every shape of mesh with this many ranks; of the policies all on up to 4 ranks, then fewer: many
+/// ranks share few cores.
 template <class Layer, class Mesh, class MakeMesh>
 void every_policy_on(const std::string& precision, double bound, const std::vector<shape>& shapes_here,
                      const MakeMesh& make) {
@@ -223,31 +280,42 @@ void every_policy_on(const std::string& precision, double bound, const std::vect
   for (const shape& s : shapes_here) {
     const sy::traffic sent;
     const Mesh mesh = make(sy::counting(sy::mpi(MPI_COMM_WORLD), sent), s);
-    std::uint64_t seed = 1;
-    for (const named_config& n : every_policy()) {
-      ++seed;
-      if (ranks() > 4 && seed % 5 != static_cast<std::uint64_t>(ranks()) % 5) continue;
-      job j = random_job(n.config, 0, 0, seed);
-      sy::switch_config c = n.config;
-      c.d_model = s.model * ((c.d_model + s.model - 1) / s.model);
-      c.d_ff = s.model * ((c.d_ff + s.model - 1) / s.model);
-      if (c.experts > 1 && c.k <= 3) c.experts += static_cast<std::int64_t>(seed % 4) - 1; // 3 to 6
-      const std::int64_t groups = seed % 7 == 0 ? 1 : seed % 11 == 0 ? 0 : 5;
-      j = random_job(c, groups, 11, seed);
-      j.training = n.training;
-      j.step = 3;
-      j.replays = 2;
-      j.accumulate = true;
-      j.loss_scale = 2;
-      if (n.masked)
-        for (std::int64_t i = 0; i < groups * 11; ++i) j.mask.push_back((i * 7 + 3) % 10 < 6 ? 1 : 0);
-      INFO(n.name << ", experts " << c.experts << ", groups " << groups << ", replica " << s.replica << ", data "
-                  << s.data << ", model " << s.model);
-      compare<Layer>(mesh, sent, one, j,
-                     {bound, s.model == 1, s.model == 1 && (!layout::experts_summed || s.replica * s.data == 1 ||
-                                                            (layout::experts_split && s.replica == 1))});
+    const std::size_t step = ranks() <= 4 ? 1 : ranks() <= 8 ? 5 : 11;
+    const std::vector<named_job> all = jobs(s.model);
+    for (std::size_t i = static_cast<std::size_t>(s.data) % step; i < all.size(); i += step) {
+      const job& j = all[i].work;
+      INFO(all[i].name << ", experts " << j.config.experts << ", groups " << j.groups << ", replica " << s.replica
+                       << ", data " << s.data << ", model " << s.model);
+      const bool whole_model = s.model == 1, owned = layout::experts_split ? s.replica == 1 : s.replica * s.data == 1;
+      compare<Layer>(mesh, sent, one, j, {bound, whole_model, whole_model && owned});
     }
   }
+}
+
+/// A job that is meant to fail: the last rank throws, dies or has a view that does not fit, in the phase that the
+/// environment names, while the others wait for it.
+template <class Layer, class Mesh>
+void fail_as_told(const std::array<std::int64_t, Mesh::rank>& extents) {
+  const auto told = [](const char* variable) {
+    const char* value = std::getenv(variable);
+    return std::string(value == nullptr ? "" : value);
+  };
+  const std::string how = told("SWITCHYARD_FAIL_HOW"), phase = told("SWITCHYARD_FAIL_PHASE");
+  const auto world = sy::mpi(MPI_COMM_WORLD);
+  const bool last = world.rank() == world.size() - 1;
+  sy::fault plan{.rank = world.size() - 1, .phase = phase};
+  if (how == "kill") plan.what = sy::fault::action::kill;
+  const Mesh mesh(how == "extents" ? world : sy::faulting(world, plan), extents);
+  const Layer layer(mesh, {.d_model = 8, .d_ff = 8, .experts = 4});
+  const typename Layer::execution_space exec;
+  auto tape = layer.make_tape(exec, 4, 8);
+  using view = Kokkos::View<typename Layer::value***, Kokkos::LayoutRight, typename Layer::space>;
+  const auto groups = static_cast<std::size_t>(layer.groups_here(4).count);
+  const view x("x", groups, 8, 8), y("y", groups, how == "extents" && last ? 7 : 8, 8), dx("dx", groups, 8, 8);
+  const auto packed = layer.pack(exec, layer.init(exec, sy::seed{1}));
+  const auto gradients = layer.zeros(exec);
+  layer.forward(exec, packed, x, y, tape);
+  layer.backward(exec, packed, y, dx, tape, gradients);
 }
 
 } // namespace layer_test

@@ -9,7 +9,6 @@ using rules_type = sy::rules<group_rule, expert_rule>;
 using layer = sy::switch_layer<Kokkos::DefaultExecutionSpace, sy::uniform<double>, mesh_type, rules_type>;
 
 TEST_CASE("expert and data equals one process", "[layouts]") {
-  every_policy_on<layer, mesh_type>("uniform<double>", 1e-12, shapes(false, true, false), [](const auto& world, const shape& s) {
-    return mesh_type(world, {s.data});
-  });
+  every_policy_on<layer, mesh_type>("uniform<double>", 1e-12, shapes(false, true, false),
+                                    [](const auto& world, const shape& s) { return mesh_type(world, {s.data}); });
 }

@@ -9,7 +9,12 @@ using rules_type = sy::rules<group_rule, expert_rule, d_ff_rule>;
 using layer = sy::switch_layer<Kokkos::DefaultExecutionSpace, sy::uniform<double>, mesh_type, rules_type>;
 
 TEST_CASE("expert, model and data equals one process", "[layouts]") {
-  every_policy_on<layer, mesh_type>("uniform<double>", 1e-12, shapes(false, true, true), [](const auto& world, const shape& s) {
-    return mesh_type(world, {s.data, s.model});
-  });
+  every_policy_on<layer, mesh_type>("uniform<double>", 1e-12, shapes(false, true, true),
+                                    [](const auto& world, const shape& s) {
+                                      return mesh_type(world, {s.data, s.model});
+                                    });
+}
+
+TEST_CASE("failing expert_model_data", "[.]") { // see CMakeLists.txt
+  fail_as_told<layer, mesh_type>({2, 2});
 }

@@ -9,7 +9,6 @@ using rules_type = sy::rules<d_ff_rule>;
 using layer = sy::switch_layer<Kokkos::DefaultExecutionSpace, sy::uniform<double>, mesh_type, rules_type>;
 
 TEST_CASE("model equals one process", "[layouts]") {
-  every_policy_on<layer, mesh_type>("uniform<double>", 1e-12, shapes(false, false, true), [](const auto& world, const shape& s) {
-    return mesh_type(world, {s.model});
-  });
+  every_policy_on<layer, mesh_type>("uniform<double>", 1e-12, shapes(false, false, true),
+                                    [](const auto& world, const shape& s) { return mesh_type(world, {s.model}); });
 }

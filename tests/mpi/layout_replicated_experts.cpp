@@ -9,7 +9,8 @@ using rules_type = sy::rules<replica_rule, group_rule, expert_rule, d_ff_rule>;
 using layer = sy::switch_layer<Kokkos::DefaultExecutionSpace, sy::uniform<double>, mesh_type, rules_type>;
 
 TEST_CASE("replicas of experts, model and data equals one process", "[layouts]") {
-  every_policy_on<layer, mesh_type>("uniform<double>", 1e-12, shapes(true, true, true), [](const auto& world, const shape& s) {
-    return mesh_type(world, {s.replica, s.data, s.model});
-  });
+  every_policy_on<layer, mesh_type>("uniform<double>", 1e-12, shapes(true, true, true),
+                                    [](const auto& world, const shape& s) {
+                                      return mesh_type(world, {s.replica, s.data, s.model});
+                                    });
 }

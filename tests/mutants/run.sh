@@ -16,11 +16,12 @@ mkdir -p "$work/source"
 cp -r "$work/source/include/switchyard" "$work/pristine"
 sed -i 's/-Werror>/-w>/' "$work/source/cmake/own_targets.cmake" # a mutant may leave a parameter unused
 
-tests_for() { # the mesh is tested on ranks, products have tests of their own that take a while to build
+tests_for() { # the mesh and the layouts are tested on ranks; products have tests of their own that take a while to build
   case $1 in
-  mesh/*) echo "mpi_tensors mpi_communicators" ;;
-  model/* | layer/dense_layer.hpp) echo "model" ;;
-  gemm/*) echo "unit gradients properties gemm_portable gemm_avx512" ;;
+  layout-*) echo "mpi_layouts" ;;
+  *:mesh/*) echo "mpi_tensors mpi_communicators" ;;
+  *:model/* | *:layer/dense_layer.hpp) echo "model" ;;
+  *:gemm/*) echo "unit gradients properties gemm_portable gemm_avx512" ;;
   *) echo "unit gradients properties" ;;
   esac
 }
@@ -51,7 +52,7 @@ while IFS='|' read -r name file from to _; do
   if [ $# -gt 0 ] && ! [[ " $* " == *" $name "* ]]; then continue; fi
   from=${from//¦/|} to=${to//¦/|} # the list writes ¦ for |
   target=$work/source/include/switchyard/$file
-  tests=$(tests_for "$file")
+  tests=$(tests_for "$name:$file")
   if [[ $tests == *mpi* && -z $mpiexec ]]; then
     echo "$name: skipped, no MPI"
     continue

@@ -10,14 +10,20 @@ namespace dims = sy::dims;
 struct data : sy::name<"data"> {};
 struct model : sy::name<"model"> {};
 
-template <class Layout, class Groups, class Experts>
+struct replica : sy::name<"replica"> {};
+
+/// Which axes split what.
+template <class Layout, class Groups, class Experts, class Hidden = void>
 constexpr bool is =
-    std::is_same_v<typename Layout::group_axis, Groups>&& std::is_same_v<typename Layout::expert_axis, Experts>&&
+    std::is_same_v<typename Layout::expert_axis, Experts>&& std::is_same_v<typename Layout::d_ff_axis, Hidden>&&
             Layout::groups_split == !std::is_void_v<Groups> &&
-    Layout::experts_split == !std::is_void_v<Experts>;
+    Layout::template splits_groups<Groups> == !std::is_void_v<Groups> &&
+    Layout::experts_split == !std::is_void_v<Experts> && Layout::d_ff_split == !std::is_void_v<Hidden>;
 
 using group_rule = sy::split<dims::group, data>;
 using expert_rule = sy::split<dims::experts, data>;
+using d_ff_rule = sy::split<dims::d_ff, model>;
+using replica_rule = sy::split<dims::group, replica>;
 
 // ---- one process ----
 static_assert(is<sy::switch_layout<sy::mesh<>, sy::rules<>>, void, void>);
@@ -25,12 +31,47 @@ static_assert(is<sy::switch_layout<sy::mesh<>, sy::rules<>>, void, void>);
 // ---- data parallelism, then data and expert parallelism over one axis, static or run-time extents ----
 using line = sy::mesh<sy::axis<data>>;
 using plane = sy::mesh<sy::axis<data, 4>, sy::axis<model, 2>>;
+using cube = sy::mesh<sy::axis<replica>, sy::axis<data>, sy::axis<model>>;
 static_assert(is<sy::switch_layout<line, sy::rules<>>, void, void>);
 static_assert(is<sy::switch_layout<line, sy::rules<group_rule>>, data, void>);
 static_assert(is<sy::switch_layout<line, sy::rules<group_rule, expert_rule>>, data, data>);
 static_assert(is<sy::switch_layout<line, sy::rules<expert_rule, group_rule>>, data, data>); // different tensors
 static_assert(is<sy::switch_layout<plane, sy::rules<group_rule, expert_rule>>, data, data>);
 static_assert(is<sy::switch_layout<plane, sy::rules<sy::split<dims::group, model>>>, model, void>);
+
+// ---- model parallelism, alone and with the others; of two rules for one axis the first one counts ----
+static_assert(is<sy::switch_layout<plane, sy::rules<d_ff_rule>>, void, void, model>);
+static_assert(is<sy::switch_layout<plane, sy::rules<group_rule, d_ff_rule>>, data, void, model>);
+static_assert(is<sy::switch_layout<plane, sy::rules<group_rule, expert_rule, d_ff_rule>>, data, data, model>);
+static_assert(
+    is<sy::switch_layout<line, sy::rules<group_rule, expert_rule, sy::split<dims::d_ff, data>>>, data, data, void>);
+
+// ---- gradients of the experts are sums over the axes of groups that do not split them ----
+static_assert(sy::switch_layout<line, sy::rules<group_rule>>::experts_summed);
+static_assert(!sy::switch_layout<plane, sy::rules<d_ff_rule>>::experts_summed);
+static_assert(!sy::switch_layout<plane, sy::rules<group_rule, expert_rule, d_ff_rule>>::experts_summed);
+static_assert(sy::switch_layout<cube, sy::rules<replica_rule, group_rule, expert_rule, d_ff_rule>>::experts_summed);
+
+// ---- the way of the slots, and what each step of it is ----
+template <class From, class To, sy::movement... Kind>
+constexpr bool moves = [] {
+  constexpr std::array<sy::movement, sizeof...(Kind)> expected{Kind...};
+  constexpr auto plan = sy::plan_of<From, To>;
+  bool same = plan.count == expected.size();
+  for (std::size_t i = 0; same && i < expected.size(); ++i) same = plan.steps[i].kind == expected[i];
+  return same;
+}();
+template <class Layout, class Placements>
+using slots = typename Layout::template slots_tensor<float, Placements>;
+using five = sy::switch_layout<cube, sy::rules<replica_rule, group_rule, expert_rule, d_ff_rule>>;
+using three = sy::switch_layout<plane, sy::rules<group_rule, d_ff_rule>>;
+using enum sy::movement;
+static_assert(moves<slots<five, five::token_slots>, slots<five, five::sent_slots>, slice>);
+static_assert(moves<slots<five, five::sent_slots>, slots<five, five::arrived_slots>, all_to_all>);
+static_assert(moves<slots<five, five::arrived_slots>, slots<five, five::expert_slots>, all_gather>);
+static_assert(moves<slots<five, five::expert_sums>, slots<five, five::sent_slots>, reduce_scatter, all_to_all>);
+static_assert(moves<slots<three, three::token_slots>, slots<three, three::expert_slots>>);
+static_assert(moves<slots<three, three::expert_sums>, slots<three, three::token_slots>, all_reduce>);
 
 // ---- rules about tensors of other layers are not this layer's business ----
 static_assert(is<sy::switch_layout<plane, sy::rules<group_rule, sy::split<dims::vocab, model>>>, data, void>);

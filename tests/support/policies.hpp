@@ -114,6 +114,13 @@ inline std::vector<named_config> every_policy() {
     c.load_balance_form = balance_form::any_of_k;
   });
   add(
+      "balance over the batch", [](auto& c) { c.load_balance_scope = balance_scope::batch; }, false, true);
+  add("balance over the batch, any of k", [&](auto& c) {
+    top_k(2)(c);
+    c.load_balance_scope = balance_scope::batch;
+    c.load_balance_form = balance_form::any_of_k;
+  });
+  add(
       "importance", [](auto& c) { c.importance = 0.7; }, false, true);
   add(
       "load", [](auto& c) { c.load = 0.7; }, false, true);

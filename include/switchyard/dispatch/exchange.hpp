@@ -16,8 +16,8 @@
 /// alone. The rows of an expert are ordered by (global group, position), as on one rank: what they compute has the same
 /// bytes under every layout.
 ///
-/// Where a second axis splits the experts' hidden layer, its ranks hold the same tokens. Each sends M / ranks columns of
-/// the slots; on the expert side they gather them, and they scatter the sum of what the experts made of them.
+/// Where a second axis splits the experts' hidden layer, its ranks hold the same tokens. Each sends M / ranks columns
+/// of the slots; on the expert side they gather them, and they scatter the sum of what the experts made of them.
 
 namespace switchyard::dispatch {
 
@@ -49,8 +49,8 @@ class exchange {
     if (n.dropless) token_slots_ = std::min(token_slots_, here * n.size.tokens * n.choices);
     token_scratch_ = make("token_scratch", token_slots_ * columns_.width());
     token_output_ = make("token_output", token_slots_ * columns_.width());
-    filled_out_ = staged<counts>(
-        counts("switchyard::dispatch::filled_out", static_cast<std::size_t>(n.size.experts * here)));
+    filled_out_ =
+        staged<counts>(counts("switchyard::dispatch::filled_out", static_cast<std::size_t>(n.size.experts * here)));
     filled_in_ =
         staged<counts>(counts("switchyard::dispatch::filled_in", static_cast<std::size_t>(experts_.count * all)));
     block_ = list("switchyard::dispatch::block", static_cast<std::size_t>(all));
@@ -103,20 +103,20 @@ class exchange {
     slots_in_ = 0;
     for (const std::int64_t n : in_) slots_in_ += n;
     reserve(slots_in_);
+    Kokkos::parallel_scan("switchyard::dispatch::first_slot",
+                          policy(exec, 0, static_cast<std::int64_t>(first_slot_.extent(0))),
+                          detail::first_slot_kernel<Space>{filled_in_.view(), first_slot_});
     Kokkos::parallel_scan(
-        "switchyard::dispatch::first_slot", policy(exec, 0, static_cast<std::int64_t>(first_slot_.extent(0))),
-        detail::first_slot_kernel<Space>{filled_in_.view(), first_slot_});
-    Kokkos::parallel_scan("switchyard::dispatch::arrived_offset", policy(exec, 0, experts_.count * all),
-                          detail::arrived_offset_kernel<Space>{all, filled_in_.view(), block_, stride_, group_offset_,
-                                                               expert_offset_});
+        "switchyard::dispatch::arrived_offset", policy(exec, 0, experts_.count * all),
+        detail::arrived_offset_kernel<Space>{all, filled_in_.view(), block_, stride_, group_offset_, expert_offset_});
     Kokkos::parallel_for("switchyard::dispatch::arrived_rows", policy(exec, 0, experts_.count * all),
                          detail::arrived_row_kernel<Space>{n_.groups, n_.size.groups_total, experts_.begin, capacity,
                                                            filled_in_.view(), block_, stride_, first_slot_,
                                                            group_offset_, place_, slot_});
   }
 
-  /// Forward: token_scratch -> expert_input, expert_scratch -> token_output. Each is one all-to-all, and over the second
-  /// axis one all-gather on the way there and one reduce-scatter on the way back.
+  /// Forward: token_scratch -> expert_input, expert_scratch -> token_output. Each is one all-to-all, and over the
+  /// second axis one all-gather on the way there and one reduce-scatter on the way back.
   template <class Exec>
   void send_tokens(const Exec& exec) {
     to_experts(exec, input_, expert_input_);
@@ -142,9 +142,7 @@ class exchange {
   static staged<flat> make(const char* what, std::int64_t elements) {
     return staged<flat>(flat(std::string("switchyard::dispatch::") + what, static_cast<std::size_t>(elements)));
   }
-  buffer token_side(const staged<flat>& values) const {
-    return as_matrix(values, token_slots_, columns_.width());
-  }
+  buffer token_side(const staged<flat>& values) const { return as_matrix(values, token_slots_, columns_.width()); }
   static buffer as_matrix(const staged<flat>& values, std::int64_t rows, std::int64_t width) {
     return buffer(values.view().data(), static_cast<std::size_t>(rows), static_cast<std::size_t>(width));
   }

@@ -97,8 +97,9 @@ void forward(const Exec& exec, const ffn_settings& set, const packed_ffn<Engine,
     gemm::grouped_product<Engine>(exec, rows.groups, tokens, weights.wi,
                                   detail::hidden_epilogue<T, Space>{set.activation, hidden_dropout<T>(set), tape.hidden,
                                                                     tape.pre, weights.bi, rows.slot});
-  gemm::grouped_product<Engine>(exec, rows.groups, gemm::rows<T, Space>(tape.hidden), weights.wo,
-                                detail::store_epilogue<T, Space>{o, set.adds_bias ? weights.bo : decltype(weights.bo)(), rows.out});
+  gemm::grouped_product<Engine>(
+      exec, rows.groups, gemm::rows<T, Space>(tape.hidden), weights.wo,
+      detail::store_epilogue<T, Space>{o, set.adds_bias ? weights.bo : decltype(weights.bo)(), rows.out});
 }
 
 /// Weight gradients of one layer's experts here, in the gradient type.

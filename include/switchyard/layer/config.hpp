@@ -45,6 +45,7 @@ struct switch_config {
   // losses: coefficients in the gradient; the losses themselves are always reported without them
   double load_balance = 1e-2;
   balance_form load_balance_form = balance_form::first_choice;
+  balance_scope load_balance_scope = balance_scope::group;
   double router_z = 0;
   double importance = 0;
   double load = 0;

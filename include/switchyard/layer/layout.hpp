@@ -43,9 +43,9 @@ struct switch_layout<mesh<A...>, rules<Split...>> {
   template <class Dimension>
   static constexpr bool whole = detail::one_of<Dimension, dims::token, dims::capacity, dims::d_model>;
 
-  static_assert((detail::lawful<mesh_type::template has<typename Split::axis>,
-                                illegal::axis_is_not_in_mesh<Split, mesh_type>> &&
-                 ...));
+  static_assert(
+      (detail::lawful<mesh_type::template has<typename Split::axis>, illegal::axis_is_not_in_mesh<Split, mesh_type>> &&
+       ...));
   static_assert((detail::lawful<known<typename Split::dimension>, illegal::dimension_is_not_of_any_tensor<Split>> &&
                  ...));
   static_assert((detail::lawful<!whole<typename Split::dimension>,
@@ -92,9 +92,8 @@ struct switch_layout<mesh<A...>, rules<Split...>> {
                 illegal::d_ff_is_split_where_groups_are < switch_layout, d_ff_axis >>);
 
   template <class Axis, class Split1, class OnModel>
-  using choose =
-      std::conditional_t<splits_groups<Axis>, Split1,
-                         std::conditional_t<d_ff_split && std::is_same_v<Axis, d_ff_axis>, OnModel, R>>;
+  using choose = std::conditional_t<splits_groups<Axis>, Split1,
+                                    std::conditional_t<d_ff_split && std::is_same_v<Axis, d_ff_axis>, OnModel, R>>;
   template <class Axis>
   using held = std::conditional_t<experts_split && std::is_same_v<Axis, expert_axis>, S<dims::experts>, S<dims::group>>;
   using cut = std::conditional_t<experts_split, S<dims::d_model>, R>;
@@ -113,7 +112,6 @@ struct switch_layout<mesh<A...>, rules<Split...>> {
       tensor<T, mesh_type, dimensions<dims::experts, dims::group, dims::capacity, dims::d_model>, Placements>;
   template <class T, class Placements>
   using tokens_tensor = tensor<T, mesh_type, dimensions<dims::group, dims::token, dims::d_model>, Placements>;
-
 };
 
 } // namespace switchyard

@@ -49,7 +49,7 @@ std::int64_t tape_bytes(const switch_config& c, std::int64_t groups, std::int64_
   const std::int64_t lists = index * (3 * rows + experts * groups + experts + 2 + 2); // the last 2: {0, T}
   const std::int64_t scaled_input = c.jitter > 0 || c.input_dropout > 0 ? r * tokens * c.d_model : 0;
 
-  constexpr std::int64_t scalars = router::column::count, results = router::summary_numbers;
+  constexpr std::int64_t scalars = router::statistics_scalars, results = router::summary_numbers;
   const std::int64_t sums =
       r * (groups * blocks_of(group_tokens, router::detail::loss_block) * (3 * experts + scalars) +
            groups * (4 * experts + scalars) + groups * experts + groups + 5 * experts) +

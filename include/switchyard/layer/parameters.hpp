@@ -32,7 +32,8 @@ struct switch_parameters {
       : router(detail::make_zeros<matrix>("switchyard::router.weight", c.d_model, c.experts)),
         wi(detail::make_zeros<stack>("switchyard::wi.weight", experts.count, c.d_model, d_ff.count)),
         wo(detail::make_zeros<stack>("switchyard::wo.weight", experts.count, d_ff.count, c.d_model)) {
-    if (c.gated) wi_gate = detail::make_zeros<stack>("switchyard::wi_gate.weight", experts.count, c.d_model, d_ff.count);
+    if (c.gated)
+      wi_gate = detail::make_zeros<stack>("switchyard::wi_gate.weight", experts.count, c.d_model, d_ff.count);
     if (!c.bias) return;
     bi = detail::make_zeros<matrix>("switchyard::wi.bias", experts.count, d_ff.count);
     bo = detail::make_zeros<matrix>("switchyard::wo.bias", experts.count, c.d_model);
@@ -59,9 +60,7 @@ struct truncated_normal_kernel {
   generator draw;
   double sigma;
   element_numbers global;
-  KOKKOS_FUNCTION void operator()(std::int64_t i) const {
-    values[i] = T(sigma * draw.truncated_normal(global(i)));
-  }
+  KOKKOS_FUNCTION void operator()(std::int64_t i) const { values[i] = T(sigma * draw.truncated_normal(global(i))); }
 };
 
 template <class Exec, class View>

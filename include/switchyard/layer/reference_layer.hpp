@@ -84,6 +84,17 @@ inline double load_balance_of(const std::vector<double>& f, const std::vector<do
   return static_cast<double>(f.size()) * sum;
 }
 
+/// f over the real tokens of all groups
+inline std::vector<double> batch_fraction(const reference_shape& n, const reference_input& in,
+                                          const reference_output& out) {
+  const double tokens = std::max(count_real(in, 0, n.G * n.S), 1.0);
+  std::vector<double> f(n.E, 0.0);
+  for (std::size_t g = 0; g < n.G; ++g)
+    for (std::size_t e = 0; e < n.E; ++e)
+      f[e] += out.fraction[g * n.E + e] * count_real(in, g * n.S, (g + 1) * n.S) / tokens;
+  return f;
+}
+
 /// The four losses, the metrics, and f.
 inline void losses(const switch_config& c, const reference_shape& n, const reference_input& in, reference_output& out) {
   const bool balanced = c.routing != routing_policy::expert_choice;
@@ -98,6 +109,12 @@ inline void losses(const switch_config& c, const reference_shape& n, const refer
       for (std::size_t j = 0; j < counted; ++j) out.fraction[g * n.E + out.chosen[t * n.K + j]] += 1 / tokens;
     }
     out.load_balance_loss += load_balance_of(row_of(out.fraction, g, n.E), P) / static_cast<double>(n.G);
+  }
+  if (balanced && c.load_balance_scope == balance_scope::batch) {
+    const double tokens = std::max(count_real(in, 0, n.G * n.S), 1.0);
+    std::vector<double> P = importance_of(n, in, out.probs);
+    for (double& v : P) v /= tokens;
+    out.load_balance_loss = load_balance_of(batch_fraction(n, in, out), P);
   }
   const double T = count_real(in, 0, n.G * n.S);
   for (std::size_t t = 0; t < n.G * n.S; ++t) {
@@ -115,7 +132,8 @@ inline void losses(const switch_config& c, const reference_shape& n, const refer
 
 /// From dq = d loss / d gate to the router's weights and its share of dx:
 ///   gates         dr_j  = (dq_j - sum_i dq_i q_i) / d over the choices in the divisor d, dr_j = dq_j where d is 1
-///   load balance  dp_te = coefficient E / (G n_g) f_ge, n_g the real tokens of the group; f is a constant
+///   load balance  dp_te = coefficient E / (G n_g) f_ge, n_g the real tokens of the group; f is a constant. Over the
+///                 batch:  coefficient E / T f_e
 ///   importance    dp_te = coefficient d CV^2 / d importance_e
 ///   softmax       dh_te = p_te (dp_te - sum_i p_ti dp_ti)
 ///   router z      dh_te = coefficient 2 / T lse_t p_te
@@ -132,6 +150,9 @@ inline void router_backward(const switch_config& c, const reference_shape& n, co
   const double T = count_real(in, 0, n.G * n.S);
   const std::vector<double> dimportance = squared_variation(importance_of(n, in, out.probs)).derivative;
   const std::vector<double> dload = squared_variation(load_of(n, in, out.logits)).derivative;
+
+  const bool over_batch = c.load_balance_scope == balance_scope::batch;
+  const std::vector<double> whole = batch_fraction(n, in, out);
 
   std::vector<double> dp(n.G * n.S * n.E, 0.0);
   if (!renormalized)
@@ -151,7 +172,8 @@ inline void router_backward(const switch_config& c, const reference_shape& n, co
           if (!late || out.kept[j]) dp_t[out.chosen[j]] += (dq[j] - inner) / d;
       }
       for (std::size_t e = 0; e < n.E; ++e)
-        dp_t[e] += c.load_balance * E / (G * tokens) * out.fraction[g * n.E + e] + c.importance * dimportance[e];
+        dp_t[e] += c.load_balance * (over_batch ? E / T * whole[e] : E / (G * tokens) * out.fraction[g * n.E + e]) +
+                   c.importance * dimportance[e];
 
       double mean = 0; // sum_i p_i dp_i
       for (std::size_t e = 0; e < n.E; ++e) mean += p[e] * dp_t[e];

@@ -125,8 +125,8 @@ class traffic_prediction {
 
   /// Slots to the experts and back, and the tokens' columns together again; the same for their gradients.
   constexpr void there_and_back(pass& p) const {
-    reshard<tokens<typename layout::token_columns>, tokens<typename layout::tokens>>(p,
-                                                                                     {n_.groups, n_.tokens, n_.d_model});
+    reshard<tokens<typename layout::token_columns>, tokens<typename layout::tokens>>(
+        p, {n_.groups, n_.tokens, n_.d_model});
     if (rows_ == nullptr) {
       const std::array<std::int64_t, 4> all{n_.experts, n_.groups, n_.capacity, n_.d_model};
       reshard<slots<typename layout::token_slots>, slots<typename layout::sent_slots>>(p, all);

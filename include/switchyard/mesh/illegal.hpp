@@ -69,8 +69,9 @@ struct experts_are_split_outside_of_groups {
 
 template <class Layer, class Axis>
 struct d_ff_is_split_where_groups_are {
-  static_assert(detail::never<Layer>, "switchyard: dims::d_ff is split over an axis that splits the routing groups, but "
-                                      "every token needs all of its expert; split dims::d_ff over an axis of its own");
+  static_assert(detail::never<Layer>,
+                "switchyard: dims::d_ff is split over an axis that splits the routing groups, but "
+                "every token needs all of its expert; split dims::d_ff over an axis of its own");
   static constexpr bool ok = true;
 };
 

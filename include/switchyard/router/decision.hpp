@@ -29,6 +29,7 @@ struct settings {
   second_expert_policy second_expert = second_expert_policy::all;
   slot_order order = slot_order::token;
   balance_form form = balance_form::first_choice;
+  balance_scope scope = balance_scope::group;
   int choices = 1;           ///< K
   std::int64_t capacity = 0; ///< C of this pass
   double threshold = 0.2;

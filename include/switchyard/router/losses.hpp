@@ -8,7 +8,8 @@
 /// Auxiliary losses and metrics. With n_g real tokens in group g, n of them in all, f_ge = #{choices e of group g} /
 /// n_g, P_ge = mean p_e over the real tokens of group g:
 ///
-///   load balance  L = 1/G sum_g E sum_e f_ge P_ge                    (paper, equation 4; mean over groups)
+///   load balance  L = 1/G sum_g E sum_e f_ge P_ge                    (paper, equation 4; mean over groups), or
+///                 L = E sum_e f_e P_e, f and P over all real tokens  (balance_scope::batch)
 ///   router z      L = 1/n sum_t (log sum_e exp h_te)^2               (ST-MoE, equation 5)
 ///   importance    L = CV^2_e of sum_t p_te                           (Shazeer 2017; population variance / mean^2)
 ///   load          L = CV^2_e of mean_t [1 - Phi((tau_t - h_te) E)]   (V-MoE; tau_t = the K-th largest logit of t)
@@ -31,6 +32,7 @@ struct summary {
 
 /// Columns of statistics.sums beside the four of every expert.
 inline constexpr int statistics_scalars = detail::column::count;
+inline constexpr int summary_numbers = 11; ///< of statistics.result
 
 /// Sums over the tokens, one row per group: f, p, load, filled (E each), then the scalars of detail::column.
 template <std::floating_point Real, class Space>
@@ -42,7 +44,7 @@ struct statistics {
   Kokkos::View<Real**, Kokkos::LayoutRight, Space> dp;      // [groups, E] d losses / d p, without d p / d h
   Kokkos::View<Real*, Space> dm;                            // [E] d losses / d (load of e), per token
   Kokkos::View<Real*, Space> balance;                       // [G]
-  Kokkos::View<Real*, Space> expert_sums;                   // [3E] importance, load, filled, over all groups
+  Kokkos::View<Real*, Space> expert_sums;                   // [4E] importance, load, filled, choices, over all groups
   Kokkos::View<double*, Space> result;                      // [11] the summary's fields, 1 / tokens, mean importance
 
   statistics() = default;
@@ -52,8 +54,8 @@ struct statistics {
         sums(make("sums", p.groups_total, 4 * p.experts + scalars)), dp(make("dp", p.groups, p.experts)),
         dm("switchyard::router::dm", static_cast<std::size_t>(p.experts)),
         balance("switchyard::router::balance", static_cast<std::size_t>(p.groups_total)),
-        expert_sums("switchyard::router::expert_sums", static_cast<std::size_t>(3 * p.experts)),
-        result("switchyard::router::summary", 11) {}
+        expert_sums("switchyard::router::expert_sums", static_cast<std::size_t>(4 * p.experts)),
+        result("switchyard::router::summary", summary_numbers) {}
 
   static std::int64_t blocks(const problem& p) { return (p.tokens + detail::loss_block - 1) / detail::loss_block; }
 
@@ -93,7 +95,7 @@ void sum_groups(const Exec& exec, const problem& size, const settings& set, cons
 template <class Exec, class Real, class Space>
 void losses(const Exec& exec, const problem& size, const settings& set, const statistics<Real, Space>& s) {
   using policy = Kokkos::RangePolicy<Exec, Kokkos::IndexType<std::int64_t>>;
-  Kokkos::parallel_for("switchyard::router::sum_experts", policy(exec, 0, 3 * size.experts),
+  Kokkos::parallel_for("switchyard::router::sum_experts", policy(exec, 0, 4 * size.experts),
                        detail::sum_expert_kernel<Real, Space>{size, s.sums, s.expert_sums});
   Kokkos::parallel_for("switchyard::router::balance", policy(exec, 0, size.groups_total),
                        detail::balance_kernel<Real, Space>{size, set, s.sums, s.balance});

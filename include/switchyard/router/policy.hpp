@@ -53,6 +53,12 @@ enum class balance_form : std::uint8_t {
   any_of_k      ///< each of the k choices; k at perfect balance (flaxformer)
 };
 
+/// Over which tokens the load-balancing loss takes f and P.
+enum class balance_scope : std::uint8_t {
+  group, ///< those of each routing group, then the mean over the groups (Mesh TensorFlow, flaxformer)
+  batch  ///< all of the batch, on whichever ranks they lie
+};
+
 /// Most experts that one token may choose.
 inline constexpr int max_choices = 64;
 

@@ -30,6 +30,7 @@ inline void agree_on_config(const communicator& world, const switch_config& c) {
                    {"expert_dropout", c.expert_dropout},
                    {"load_balance", c.load_balance},
                    {"load_balance_form", number(c.load_balance_form)},
+                   {"load_balance_scope", number(c.load_balance_scope)},
                    {"router_z", c.router_z},
                    {"importance", c.importance},
                    {"load", c.load},

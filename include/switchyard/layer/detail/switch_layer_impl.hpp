@@ -163,6 +163,7 @@ void switch_layer<E, P, M, R, G>::begin(tape_type& t, const forward_options<spac
            config_.second_expert,
            config_.order,
            config_.load_balance_form,
+           config_.load_balance_scope,
            t.choices,
            config_.capacity(t.size.tokens, training),
            config_.threshold,
@@ -302,8 +303,7 @@ void switch_layer<E, P, M, R, G>::backward(const E& exec, const packed_type& pac
     if constexpr (layout::groups_split) {
       for (const auto& shared : t.group_sums)
         all_reduce_sum(exec, mesh_.along(shared.axis),
-                       shared.axis == layout::expert_axis_index ? router_part(t.reduced) : t.reduced,
-                       t.reduce_scratch);
+                       shared.axis == layout::expert_axis_index ? router_part(t.reduced) : t.reduced, t.reduce_scratch);
       detail::unpack_reduced(exec, t.reduced.view(), gradients, layout::experts_summed, options.accumulate);
     }
   });
@@ -384,8 +384,15 @@ router::summary switch_layer<E, P, M, R, G>::summary(const E& exec, const tape_t
 template <class E, precision P, class M, class R, class G>
 layer_traffic<M::rank> switch_layer<E, P, M, R, G>::traffic(const tape_type& t, bool training) const {
   const switch_config& c = config_;
-  const layer_extents n{t.size.groups_total, t.size.tokens, c.d_model, c.d_ff, c.experts, t.choices,
-                        c.capacity(t.size.tokens, training), c.gated, c.bias};
+  const layer_extents n{t.size.groups_total,
+                        t.size.tokens,
+                        c.d_model,
+                        c.d_ff,
+                        c.experts,
+                        t.choices,
+                        c.capacity(t.size.tokens, training),
+                        c.gated,
+                        c.bias};
   if constexpr (layout::experts_split) {
     if (t.compact) {
       exchanged_rows rows;
@@ -404,11 +411,11 @@ layer_traffic<M::rank> switch_layer<E, P, M, R, G>::traffic(const tape_type& t, 
 template <class E, precision P, class M, class R, class G>
 std::vector<std::int64_t> switch_layer<E, P, M, R, G>::expert_load(const E& exec, const tape_type& t) const {
   const auto experts = static_cast<std::size_t>(config_.experts);
-  std::vector<real> sums(3 * experts); // importance, load, filled
-  Kokkos::deep_copy(exec, Kokkos::View<real*, Kokkos::HostSpace, Kokkos::MemoryUnmanaged>(sums.data(), 3 * experts),
-                    t.statistics.expert_sums);
+  std::vector<real> filled(experts);
+  Kokkos::deep_copy(exec, Kokkos::View<real*, Kokkos::HostSpace, Kokkos::MemoryUnmanaged>(filled.data(), experts),
+                    Kokkos::subview(t.statistics.expert_sums, std::pair(2 * experts, 3 * experts)));
   exec.fence("switchyard: the expert load is read on the host");
-  return std::vector<std::int64_t>(sums.begin() + static_cast<std::ptrdiff_t>(2 * experts), sums.end());
+  return std::vector<std::int64_t>(filled.begin(), filled.end());
 }
 
 } // namespace switchyard

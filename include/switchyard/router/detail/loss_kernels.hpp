@@ -146,7 +146,7 @@ struct sum_group_kernel {
   }
 };
 
-/// sums [G, .] -> importance, load, filled [3E] over all groups in order.
+/// sums [G, .] -> importance, load, filled, choices [4E] over all groups in order.
 template <class Real, class Space>
 struct sum_expert_kernel {
   problem size;
@@ -154,7 +154,7 @@ struct sum_expert_kernel {
   Kokkos::View<Real*, Space> out;
   KOKKOS_FUNCTION void operator()(std::int64_t i) const {
     Real total = 0;
-    for (std::int64_t g = 0; g < size.groups_total; ++g) total += sums(g, size.experts + i);
+    for (std::int64_t g = 0; g < size.groups_total; ++g) total += sums(g, (size.experts + i) % (4 * size.experts));
     out(i) = total;
   }
 };
@@ -210,6 +210,12 @@ struct summary_kernel {
     const moments<Real> importance(expert_sums.data(), size.experts, 1.0);
     const moments<Real> load(expert_sums.data() + size.experts, size.experts, per_token);
     result(0) = size.groups_total > 0 ? balanced / static_cast<double>(size.groups_total) : 0.0;
+    if (set.scope == balance_scope::batch) {
+      double sum = 0;
+      for (std::int64_t e = 0; e < size.experts; ++e)
+        sum += static_cast<double>(expert_sums(3 * size.experts + e)) * static_cast<double>(expert_sums(e));
+      result(0) = static_cast<double>(size.experts) * sum * per_token * per_token;
+    }
     result(1) = total[column::z] * per_token;
     result(2) = importance.cv2();
     result(3) = load.cv2();
@@ -239,7 +245,7 @@ struct loss_gradient_kernel {
   settings set;
   Kokkos::View<const Real**, Kokkos::LayoutRight, Space> sums;
   Kokkos::View<const Real*, Space> expert_sums;
-  Kokkos::View<const double*, Space> result; // (10): mean importance
+  Kokkos::View<const double*, Space> result; // (9): 1 / real tokens, (10): mean importance
   Kokkos::View<Real**, Kokkos::LayoutRight, Space> dp;
 
   KOKKOS_FUNCTION void operator()(std::int64_t task) const {
@@ -247,7 +253,10 @@ struct loss_gradient_kernel {
     const double experts = static_cast<double>(size.experts);
     const double n = static_cast<double>(sums(size.group_begin + group, 4 * size.experts + column::tokens));
     double slope = 0;
-    if (n > 0)
+    if (set.scope == balance_scope::batch)
+      slope +=
+          set.load_balance * experts * result(9) * result(9) * static_cast<double>(expert_sums(3 * size.experts + e));
+    else if (n > 0)
       slope += set.load_balance * experts / (static_cast<double>(size.groups_total) * n * n) *
                static_cast<double>(sums(size.group_begin + group, e));
     if (set.importance > 0) {
