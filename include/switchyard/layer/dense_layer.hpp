@@ -88,9 +88,9 @@ class dense_layer {
   }
   /// The same into existing weights.
   void initialize(const Exec& exec, seed s, const weights_type& w) const {
-    detail::fill_truncated_normal(exec, w.wi, s, stream::wi_weights, config_.init_scale, config_.d_model, 0);
-    detail::fill_truncated_normal(exec, w.wi_gate, s, stream::wi_gate_weights, config_.init_scale, config_.d_model, 0);
-    detail::fill_truncated_normal(exec, w.wo, s, stream::wo_weights, config_.init_scale, config_.d_ff, 0);
+    detail::fill_truncated_normal(exec, w.wi, s, stream::wi_weights, config_.init_scale, config_.d_model);
+    detail::fill_truncated_normal(exec, w.wi_gate, s, stream::wi_gate_weights, config_.init_scale, config_.d_model);
+    detail::fill_truncated_normal(exec, w.wo, s, stream::wo_weights, config_.init_scale, config_.d_ff);
   }
   /// Gradients, all zero. Allocates.
   gradients_type zeros(const Exec&) const { return gradients_type(config_); }
@@ -127,7 +127,7 @@ class dense_layer {
   tape_type make_tape(const Exec& exec, std::int64_t rows, std::int64_t first = 0) const {
     detail::require(rows >= 0, "rows = ", rows, ": must be at least 0");
     tape_type t;
-    t.ffn = {config_.activation, config_.gated, 0, {}};
+    t.ffn = {config_.activation, config_.gated, 0, {}, config_.d_ff};
     t.hidden = {rows, config_.d_ff, t.ffn};
     const Kokkos::View<std::int64_t*, space> offset("switchyard::dense_offset", 2);
     Kokkos::deep_copy(exec, Kokkos::subview(offset, 1), rows);

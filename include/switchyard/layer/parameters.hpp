@@ -73,6 +73,13 @@ void fill_truncated_normal(const Exec& exec, const View& weight, seed s, stream 
       truncated_normal_kernel<T, typename View::memory_space>{weight.data(), generator(s, what),
                                                               std::sqrt(scale / static_cast<double>(fan_in)), global});
 }
+/// The same for a weight that is here whole.
+template <class Exec, class View>
+void fill_truncated_normal(const Exec& exec, const View& weight, seed s, stream what, double scale,
+                           std::int64_t fan_in) {
+  const auto all = static_cast<std::int64_t>(weight.size());
+  fill_truncated_normal(exec, weight, s, what, scale, fan_in, {0, all, all});
+}
 
 } // namespace detail
 

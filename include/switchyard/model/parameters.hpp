@@ -169,7 +169,7 @@ void initialize(const Exec& exec, const transformer_config& c, seed s, const tra
         using View = std::decay_t<decltype(view)>;
         const auto ends = [&](const char* what) { return name.ends_with(what); };
         const auto fill = [&](double scale, std::int64_t fan_in) {
-          detail::fill_truncated_normal(exec, view, seed_of(s, name), stream::model_weights, scale, fan_in, 0);
+          detail::fill_truncated_normal(exec, view, seed_of(s, name), stream::model_weights, scale, fan_in);
         };
         if constexpr (View::rank == 1)
           Kokkos::deep_copy(exec, view, T(1.0f));
