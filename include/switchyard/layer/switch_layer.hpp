@@ -192,4 +192,5 @@ class switch_layer {
 
 } // namespace switchyard
 
+#include <switchyard/layer/detail/make_tape_impl.hpp>
 #include <switchyard/layer/detail/switch_layer_impl.hpp>
