@@ -58,10 +58,8 @@ class switch_layer {
       throw error("Kokkos is not running; make layers after Kokkos::initialize and let go of them before finalize");
     if constexpr (Mesh::rank > 0) detail::agree_on_config(mesh_.world(), config_);
     validate(config_);
-    if constexpr (layout::d_ff_split) {
-      divides("d_ff", config_.d_ff);
-      if (layout::experts_split) divides("d_model", config_.d_model); // its columns travel apart
-    }
+    divides("d_ff", config_.d_ff);
+    if (layout::experts_split) divides("d_model", config_.d_model); // its columns travel apart
   }
   explicit switch_layer(const switch_config& config) requires(Mesh::rank == 0) : switch_layer(Mesh(), config) {}
 
@@ -159,10 +157,12 @@ class switch_layer {
     return here;
   }
   void divides(const char* what, std::int64_t extent) const {
-    const std::int64_t ranks = model().size();
-    detail::require(extent % ranks == 0, what, " = ", extent, ": cannot be split over axis ",
-                    layout::d_ff_axis::label(), " of size ", ranks, " (remainder ", extent % ranks,
-                    "); make it a multiple of ", ranks, " or change the mesh");
+    if constexpr (layout::d_ff_split) {
+      const std::int64_t ranks = model().size();
+      detail::require(extent % ranks == 0, what, " = ", extent, ": cannot be split over axis ",
+                      layout::d_ff_axis::label(), " of size ", ranks, " (remainder ", extent % ranks,
+                      "); make it a multiple of ", ranks, " or change the mesh");
+    }
   }
   /// Runs body as a phase of all ranks; where there is one, nobody waits and nothing ends.
   template <class Body>

@@ -71,7 +71,7 @@ class traffic_prediction {
     layer_traffic<axes> t;
     constexpr auto real = static_cast<std::int64_t>(sizeof(typename P::router_type));
     const std::int64_t columns = 4 * n_.experts + router::statistics_scalars;
-    for (std::size_t a = 0; a < axes; ++a) {
+    for (std::size_t a = 0; a != axes; ++a) {
       if (!layout::axis_splits_groups[a]) continue;
       at(t.forward, a, collective::all_gather) += groups_within(a + 1) * columns * (extents_[a] - 1) * real;
       const bool router_only = a == layout::expert_axis_index || !layout::experts_summed;
