@@ -74,6 +74,6 @@ function(switchyard_mpi_test name)
              COMMAND ${MPIEXEC_EXECUTABLE} ${mpi_flags} ${MPIEXEC_NUMPROC_FLAG} ${ranks} $<TARGET_FILE:test_mpi_${name}>)
     set_tests_properties(
       "mpi ${name}: ${ranks} ranks"
-      PROPERTIES LABELS mpi TIMEOUT 120 PROCESSORS 2 ENVIRONMENT "${mpi_environment}")
+      PROPERTIES LABELS mpi TIMEOUT 300 PROCESSORS 2 ENVIRONMENT "${mpi_environment}")
   endforeach()
 endfunction()
