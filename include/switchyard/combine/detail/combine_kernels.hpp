@@ -11,11 +11,15 @@ namespace switchyard::combine::detail {
 /// Columns that are summed at a time, in registers.
 inline constexpr int strip = 64;
 
+struct whole_strip { // as std::integral_constant, for devices too
+  KOKKOS_FUNCTION constexpr operator int() const { return strip; }
+};
+
 /// f(m, n) for every strip [m, m + n) of `width` columns; n is a constant in all but the last.
 template <class F>
 KOKKOS_INLINE_FUNCTION void for_each_strip(std::int64_t width, const F& f) {
   std::int64_t m = 0;
-  for (; m + strip <= width; m += strip) f(m, std::integral_constant<int, strip>());
+  for (; m + strip <= width; m += strip) f(m, whole_strip());
   if (m < width) f(m, static_cast<int>(width - m));
 }
 
