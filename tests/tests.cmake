@@ -9,6 +9,10 @@ foreach(space Serial OpenMP Threads Cuda)
   endif()
 endforeach()
 set(test_environment OMP_PROC_BIND=false)
+set(test_timeout 300) # seconds; a test that takes a minute takes many with sanitizers
+if(SWITCHYARD_SANITIZE)
+  set(test_timeout 900)
+endif()
 
 # Open MPI refuses more ranks than cores unless told.
 set(mpi_flags "")
@@ -57,7 +61,7 @@ function(switchyard_test name)
   endif()
   catch_discover_tests(test_${name} TEST_PREFIX "${name}: " DISCOVERY_MODE PRE_TEST
                        PROPERTIES ${arg_LABELS} ENVIRONMENT "${test_environment}"
-                       ENVIRONMENT_MODIFICATION OMP_NUM_THREADS=set:1 TIMEOUT 300)
+                       ENVIRONMENT_MODIFICATION OMP_NUM_THREADS=set:1 TIMEOUT ${test_timeout})
 endfunction()
 
 set(mpi_environment OMP_PROC_BIND=false OMP_NUM_THREADS=1 OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
@@ -74,6 +78,6 @@ function(switchyard_mpi_test name)
              COMMAND ${MPIEXEC_EXECUTABLE} ${mpi_flags} ${MPIEXEC_NUMPROC_FLAG} ${ranks} $<TARGET_FILE:test_mpi_${name}>)
     set_tests_properties(
       "mpi ${name}: ${ranks} ranks"
-      PROPERTIES LABELS mpi TIMEOUT 300 PROCESSORS 2 ENVIRONMENT "${mpi_environment}")
+      PROPERTIES LABELS mpi TIMEOUT ${test_timeout} PROCESSORS 2 ENVIRONMENT "${mpi_environment}")
   endforeach()
 endfunction()
