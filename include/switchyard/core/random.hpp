@@ -27,6 +27,7 @@ enum class stream : std::uint32_t {
   model_weights,
   dropout,
   attention_dropout,
+  text_spans,
   user // the caller's own streams start here
 };
 

@@ -1,0 +1,37 @@
+// SPDX-FileCopyrightText: Switchyard contributors
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#pragma once
+
+#include "settings.hpp"
+#include <cstdio>
+#include <fstream>
+
+namespace train_example {
+
+/// What a run writes: files in its folder, and lines or a bar for whoever watches. One process, or rank 0 of several.
+class log {
+ public:
+  /// Makes the folder. After a resume, lines behind `step` are cut off. Throws switchyard::file_error where the folder
+  /// or its files cannot be written.
+  log(const settings& s, std::int64_t step);
+
+  /// One line of metrics.jsonl and of metrics.csv, and what is shown. tokens: that went through the model.
+  void step(const switchyard::train::step_report& r, std::int64_t tokens, double seconds);
+  /// One line of evaluation.jsonl, and one that is shown.
+  void evaluation(std::int64_t step, const switchyard::train::evaluation& e);
+  /// A line for whoever watches.
+  void say(const std::string& line);
+
+ private:
+  void show(const switchyard::train::step_report& r, std::int64_t tokens, double seconds);
+
+  const settings& settings_;
+  bool bar_, lines_;
+  bool bar_shown_ = false;
+  std::ofstream metrics_, csv_, evaluations_;
+  double seconds_ = 0, tokens_ = 0; // since the last line
+  std::int64_t shown_ = 0;          // its step
+  double per_step_ = 0;             // seconds, smoothed
+};
+
+} // namespace train_example

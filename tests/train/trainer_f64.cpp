@@ -1,0 +1,172 @@
+// SPDX-FileCopyrightText: Switchyard contributors
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "trainer_checks.hpp"
+#include <catch2/matchers/catch_matchers_string.hpp>
+
+using namespace switchyard_test;
+using Catch::Matchers::ContainsSubstring;
+
+namespace {
+using model_type = sy::transformer<Exec, sy::uniform<double>>;
+using trainer_type = train::trainer<model_type>;
+
+/// Largest difference of the views of two sets over the largest value.
+template <class Set>
+double difference(const Set& a, const Set& b) {
+  double worst = 0;
+  sy::for_each_parameter(
+      [&](const std::string&, const auto& x, const auto& y) {
+        double size = 1e-300, off = 0;
+        for (std::size_t i = 0; i < x.size(); ++i) {
+          size = std::max(size, std::abs(y.data()[i]));
+          off = std::max(off, std::abs(x.data()[i] - y.data()[i]));
+        }
+        worst = std::max(worst, off / size);
+      },
+      a, b);
+  return worst;
+}
+} // namespace
+
+TEST_CASE("trainer: runs, repeats and resumes, in double with AdamW", "[train]") {
+  check_run<sy::uniform<double>>(folder("trainer_f64"), {.kind = train::optimizer_kind::adamw, .weight_decay = 0.01});
+}
+
+TEST_CASE("trainer: a step in several passes is the step in one", "[train]") {
+  const folder f("trainer_passes");
+  const auto maker = small_text(f);
+  auto c = small_training(maker);
+  const model_type model(small_model());
+  train::batches all(maker, train::batch_part::whole(8));
+  const auto& batch = all.next();
+  trainer_type one(Exec(), model, c);
+  const auto expected = one.step(batch);
+  for (const std::int64_t passes : {2, 4, 8}) {
+    c.micro_batches = passes;
+    trainer_type several(Exec(), model, c);
+    const auto r = several.step(batch);
+    for (const auto& [a, b] : {std::pair{r.loss, expected.loss},
+                               {r.cross_entropy, expected.cross_entropy},
+                               {r.auxiliary, expected.auxiliary},
+                               {r.accuracy, expected.accuracy},
+                               {r.gradient_norm, expected.gradient_norm},
+                               {r.targets, expected.targets}})
+      CHECK(std::abs(a - b) <= 1e-12 * std::abs(b));
+    CHECK(difference(several.gradients(), one.gradients()) < 1e-12);
+    CHECK(difference(several.weights(), one.weights()) < 1e-12);
+  }
+}
+
+TEST_CASE("trainer: auxiliary losses off", "[train]") {
+  const folder f("trainer_auxiliary");
+  const auto maker = small_text(f);
+  auto c = small_training(maker);
+  auto without = small_model();
+  without.routing.load_balance = 0;
+  train::batches all(maker, train::batch_part::whole(8));
+  const auto& batch = all.next();
+  trainer_type on(Exec(), model_type(small_model()), c);
+  CHECK(on.step(batch).auxiliary > 0);
+  c.auxiliary = 0;
+  trainer_type off(Exec(), model_type(small_model()), c), none(Exec(), model_type(without), c);
+  CHECK(off.step(batch).auxiliary == 0);
+  none.step(batch);
+  CHECK(difference(off.gradients(), none.gradients()) == 0);
+  CHECK(difference(off.gradients(), on.gradients()) > 1e-6);
+}
+
+TEST_CASE("trainer: a step with NaN changes nothing but its number", "[train]") {
+  const folder f("trainer_nan");
+  const auto maker = small_text(f);
+  trainer_type t(Exec(), model_type(small_model()), small_training(maker));
+  train::batches all(maker, t.examples_here());
+  t.step(all);
+  const auto before = bytes_of(t);
+  const double good = t.weights().decoder.norm(3);
+  t.weights().decoder.norm(3) = std::nan("");
+  t.resume(t.state());
+  const auto bad = bytes_of(t);
+  const auto r = t.step(all);
+  CHECK(r.skipped);
+  CHECK(t.state().skipped == 1);
+  CHECK(t.state().updates == 1);
+  CHECK(t.state().step == 2);
+  CHECK(t.state().position == 16);
+  CHECK(bytes_of(t) == bad);
+  t.weights().decoder.norm(3) = good;
+  t.resume(t.state());
+  CHECK(bytes_of(t) == before);
+  CHECK(!t.step(all).skipped);
+  CHECK(t.state().updates == 2);
+}
+
+TEST_CASE("trainer: evaluation is the loss of each held-out example, by language", "[train]") {
+  const folder f("trainer_evaluate");
+  const auto maker = small_text(f);
+  const auto c = small_training(maker);
+  const model_type model(small_model());
+  trainer_type t(Exec(), model, c);
+  train::batches all(maker, t.examples_here());
+  for (int i = 0; i < 3; ++i) t.step(all);
+  const auto before = bytes_of(t);
+  const auto e = t.evaluate(maker);
+  CHECK(bytes_of(t) == before);
+
+  // One example at a time; routing groups are sequences, so none sees another.
+  const std::int64_t n = maker.from().blocks(train::portion::held_out);
+  REQUIRE(n % c.batch != 0); // the last pass is not full
+  const auto packed = model.pack(Exec(), t.weights());
+  auto tape = model.make_tape(Exec(), 1, c.source_length, c.target_length);
+  double nats[2] = {}, targets[2] = {};
+  std::int64_t bytes[2] = {};
+  for (std::int64_t i = 0; i < n; ++i) {
+    train::token_batch b(1, c.source_length, c.target_length);
+    maker.make(train::portion::held_out, i, b, 0);
+    model.forward(Exec(), packed, b.source, b.target, tape, {.training = false});
+    const auto s = model.summary(Exec(), tape);
+    const auto language = static_cast<std::size_t>(b.sequences[0].language);
+    nats[language] += s.cross_entropy * s.targets;
+    targets[language] += s.targets;
+    bytes[language] += b.sequences[0].bytes;
+  }
+  REQUIRE(e.languages.size() == 2);
+  for (std::size_t l = 0; l < 2; ++l) {
+    const auto& [language, loss] = e.languages[l];
+    CHECK(language == (l == 0 ? "en" : "de"));
+    CHECK(std::abs(loss.nats / nats[l] - 1) < 1e-12);
+    CHECK(static_cast<double>(loss.targets) == targets[l]);
+    CHECK(loss.bytes == bytes[l]);
+  }
+  CHECK(std::abs(e.all.negative_log_perplexity() / (-(nats[0] + nats[1]) / (targets[0] + targets[1])) - 1) < 1e-12);
+  CHECK(std::abs(e.all.bits_per_byte() /
+                     ((nats[0] + nats[1]) / static_cast<double>(bytes[0] + bytes[1]) / 0.693147180559945309) -
+                 1) < 1e-12);
+  const auto two = t.evaluate(maker, 1, 2);
+  CHECK(two.all.targets < e.all.targets);
+  CHECK_THROWS_AS(t.evaluate(maker, 0, n + 1), sy::invalid_argument);
+}
+
+TEST_CASE("trainer: what cannot be", "[train]") {
+  const folder f("trainer_errors");
+  const auto maker = small_text(f);
+  const model_type model(small_model());
+  const auto error_of = [&](auto change) {
+    auto c = small_training(maker);
+    change(c);
+    try {
+      const trainer_type t(Exec(), model, c);
+    } catch (const sy::invalid_argument& e) {
+      return std::string(e.what());
+    }
+    return std::string("nothing");
+  };
+  CHECK_THAT(error_of([](auto& c) { c.batch = 0; }), ContainsSubstring("batch = 0"));
+  CHECK_THAT(error_of([](auto& c) { c.micro_batches = 3; }), ContainsSubstring("micro_batches = 3"));
+  CHECK_THAT(error_of([](auto& c) { c.source_length = 0; }), ContainsSubstring("source_length = 0"));
+  CHECK_THAT(error_of([](auto& c) { c.target_length = 0; }), ContainsSubstring("target_length = 0"));
+  CHECK_THAT(error_of([](auto& c) { c.clip = -1; }), ContainsSubstring("clip = -1"));
+  CHECK_THAT(error_of([](auto& c) { c.schedule.rate = -1; }), ContainsSubstring("rate = -1"));
+  CHECK_THAT(error_of([](auto& c) { c.optimizer.beta2 = 1; }), ContainsSubstring("beta2 = 1"));
+  trainer_type t(Exec(), model, small_training(maker));
+  CHECK_THROWS_AS(t.step(train::token_batch(7, 40, t.config().target_length)), sy::invalid_argument);
+}
