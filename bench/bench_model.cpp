@@ -28,7 +28,6 @@ sy::transformer_config config_of(const sizes& s, bool sparse) {
   c.d_ff = 4 * s.d_model;
   c.d_kv = s.d_kv;
   c.heads = s.d_model / s.d_kv;
-  c.dropout = 0.1;
   return c;
 }
 

@@ -4,6 +4,7 @@
 
 #include <switchyard/core/elementary.hpp>
 #include <switchyard/core/lanes.hpp>
+#include <switchyard/core/vector_code.hpp>
 #include <switchyard/gemm/grouped_product.hpp>
 #include <switchyard/model/detail/sum_rows.hpp>
 
@@ -57,6 +58,9 @@ struct row_loss_kernel {
   matrix<double, Space> sums; // [rows, 4]
 
   KOKKOS_FUNCTION void operator()(std::int64_t i) const {
+    in_vector_code([&] { row(i); });
+  }
+  KOKKOS_FUNCTION void row(std::int64_t i) const {
     const auto n = static_cast<std::int64_t>(logits.extent(1));
     const std::int64_t t = begin + i;
     const Acc* KOKKOS_RESTRICT z = logits.data() + i * n;
@@ -110,6 +114,9 @@ struct logit_gradient_kernel {
   matrix<T, Space> d_logits;        // [block, V]
 
   KOKKOS_FUNCTION void operator()(std::int64_t i) const {
+    in_vector_code([&] { row(i); });
+  }
+  KOKKOS_FUNCTION void row(std::int64_t i) const {
     const auto n = static_cast<std::int64_t>(logits.extent(1));
     const acc* KOKKOS_RESTRICT from = logits.data() + i * n;
     T* KOKKOS_RESTRICT to = d_logits.data() + i * n;
