@@ -118,7 +118,11 @@ std::map<std::string, double> stages_of_call() {
 
 } // namespace
 
-std::vector<std::pair<std::string, double>> stage_times(const std::function<void()>& call, int calls) {
+namespace {
+
+/// Median seconds of every stage of one call, and of what its kernels leave over.
+std::map<std::string, double> medians(const std::function<void()>& call, int calls,
+                                      const std::function<std::map<std::string, double>()>& stages) {
   std::map<std::string, std::vector<double>> all;
   listen(true);
   for (int n = 0; n < calls; ++n) {
@@ -126,25 +130,49 @@ std::vector<std::pair<std::string, double>> stage_times(const std::function<void
     const double start = seconds_now();
     call();
     double rest = seconds_now() - start;
-    for (const auto& [stage, seconds] : stages_of_call()) {
+    for (const auto& [stage, seconds] : stages()) {
       all[stage].push_back(seconds);
       rest -= seconds;
     }
     all["rest"].push_back(rest);
   }
   listen(false);
+  std::map<std::string, double> result;
+  for (const auto& [stage, seconds] : all) result[stage] = quartiles_of(seconds).median;
+  return result;
+}
+
+} // namespace
+
+std::vector<std::pair<std::string, double>> stage_times(const std::function<void()>& call, int calls) {
+  auto all = medians(call, calls, stages_of_call);
   std::vector<std::pair<std::string, double>> ordered;
   const auto take = [&](const std::string& stage) {
     const auto at = all.find(stage);
     if (at == all.end()) return;
-    ordered.emplace_back(stage, quartiles_of(at->second).median);
+    ordered.emplace_back(stage, at->second);
     all.erase(at);
   };
   for (const char* stage : stage_order) take(stage);
-  const double rest = quartiles_of(all["rest"]).median;
+  const double rest = all["rest"];
   all.erase("rest");
   while (!all.empty()) take(std::string(all.begin()->first)); // a kernel that no stage knows, under its own name
   ordered.emplace_back("rest", rest);
+  return ordered;
+}
+
+std::vector<std::pair<std::string, double>>
+stage_times(const std::function<void()>& call, int calls,
+            const std::function<std::string(const std::string&, const std::string&)>& stage) {
+  const auto all = medians(call, calls, [&] {
+    std::map<std::string, double> sum;
+    for (const auto& s : spans) sum[stage(s.label, s.region)] += s.seconds;
+    return sum;
+  });
+  std::vector<std::pair<std::string, double>> ordered;
+  for (const auto& [name, seconds] : all)
+    if (name != "rest") ordered.emplace_back(name, seconds);
+  ordered.emplace_back("rest", all.at("rest"));
   return ordered;
 }
 

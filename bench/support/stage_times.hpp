@@ -17,4 +17,10 @@ namespace bench {
 /// kernels leave over - fills, launches, what happens between them - is the last stage, "rest".
 std::vector<std::pair<std::string, double>> stage_times(const std::function<void()>& call, int calls);
 
+/// The same with stages of the caller's: stage(label, region) of every kernel, where region is the names of the open
+/// ones, each with a ';' behind it. In the order of their names, "rest" last.
+std::vector<std::pair<std::string, double>>
+stage_times(const std::function<void()>& call, int calls,
+            const std::function<std::string(const std::string&, const std::string&)>& stage);
+
 } // namespace bench

@@ -77,6 +77,17 @@ struct switch_layout<mesh<A...>, rules<Split...>> {
   static constexpr std::size_t d_ff_axis_index = mesh_type::template index<d_ff_axis>;
   static constexpr std::array<bool, sizeof...(A)> axis_splits_groups{splits_groups<typename A::id>...};
 
+  /// Of `groups`, those of this rank and of all that differ from it in the axes from number `axes` on.
+  static part groups_within(const mesh_type& m, std::int64_t groups, std::size_t axes = sizeof...(A)) {
+    part here{0, groups};
+    for (std::size_t a = 0; a < axes; ++a) {
+      if (!axis_splits_groups[a]) continue;
+      const part inside = part_of(here.count, m.extent(a), m.coordinate(a));
+      here = {here.begin + inside.begin, inside.count};
+    }
+    return here;
+  }
+
  private:
   /// The innermost axis that splits groups.
   static constexpr std::size_t innermost = [] {

@@ -97,8 +97,10 @@ class switch_layer {
   /// Memory for passes over `groups` routing groups (of all ranks) of `tokens` tokens each. Allocates all that forward
   /// and backward need; dropless with experts on several ranks, room for an equal share of the tokens, which grows to
   /// what a pass ever needed: tape.grown() counts. Collective on a mesh: throws disagreement on every rank where the
-  /// extents differ.
-  tape_type make_tape(const Exec& exec, std::int64_t groups, std::int64_t tokens) const;
+  /// extents differ. With gradient_sums::by_caller no backward over this tape sums gradients over the ranks, and there
+  /// is no memory for it.
+  tape_type make_tape(const Exec& exec, std::int64_t groups, std::int64_t tokens,
+                      gradient_sums sums = gradient_sums::by_layer) const;
 
   /// x [groups here, tokens, M] -> y, the same shape. Communicates what the layout says (layer/traffic.hpp has the
   /// bytes): nothing with mesh<>; one all-gather of statistics over each axis that splits groups; one all-to-all of
@@ -111,7 +113,8 @@ class switch_layer {
                const forward_options<space>& options = {}) const;
 
   /// dy -> dx and gradients (=|+=) of <y, dy> + loss_scale * (sum of coefficient * auxiliary loss). Communicates the
-  /// transpose of what forward did, and one all-reduce over each axis that splits groups, of the gradients of what is
+  /// transpose of what forward did, and, unless the tape leaves that to the caller, one all-reduce over each axis that
+  /// splits groups, of the gradients of what is
   /// replicated there; the router's is never summed over the axis of d_ff, whose ranks have the same tokens. Wants the
   /// packed weights and the x of that forward; may be called again, for another dy. Phase "backward".
   template <class DY, class DX>
@@ -150,12 +153,7 @@ class switch_layer {
     return {whole.begin + inside.begin, inside.count};
   }
   /// The groups of this rank and of all that differ from it in the axes from number `axes` on.
-  part groups_within(std::int64_t groups, std::size_t axes) const {
-    part here{0, groups};
-    for (std::size_t a = 0; a < axes; ++a)
-      if (layout::axis_splits_groups[a]) here = cut(here, a);
-    return here;
-  }
+  part groups_within(std::int64_t groups, std::size_t axes) const { return layout::groups_within(mesh_, groups, axes); }
   void divides(const char* what, std::int64_t extent) const {
     if constexpr (layout::d_ff_split) {
       const std::int64_t ranks = model().size();
@@ -185,6 +183,7 @@ class switch_layer {
   void router_gradient(const Exec& exec, const packed_type& packed, tape_type& tape, const gradients_type& gradients,
                        bool accumulate) const;
   gradients_type partial(const tape_type& tape, const gradients_type& gradients) const;
+  layer_traffic<Mesh::rank> predicted(const tape_type& tape, bool training) const;
 
   Mesh mesh_;
   switch_config config_;

@@ -26,6 +26,12 @@ struct backward_options {
   double loss_scale = 1;   ///< factor of the auxiliary losses in the gradient
 };
 
+/// Who adds up, over the ranks, the gradients of parameters that are replicated where the groups are split.
+enum class gradient_sums : std::uint8_t {
+  by_layer, ///< every backward
+  by_caller ///< nobody in here: backward leaves this rank's part, and several backwards may add to it before one sum
+};
+
 /// All that a forward leaves for its backward, and all memory that either needs. Made by switch_layer::make_tape; one
 /// tape per pass in flight. It keeps shallow references to x and the mask: leave them alone until the backward is done.
 template <class Exec, precision P, bool Exchanged>
@@ -42,6 +48,7 @@ struct switch_tape {
   router::problem size;
   int choices = 1;
   bool compact = false; // an exchange of the rows in use, dropless, not of padded blocks
+  gradient_sums sums = gradient_sums::by_layer;
 
   // of the pass in flight
   router::settings set;

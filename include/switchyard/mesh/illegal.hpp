@@ -53,6 +53,14 @@ struct layer_cannot_split {
   static constexpr bool ok = true;
 };
 
+template <class Layout, class Dimension>
+struct transformer_cannot_split {
+  static_assert(detail::never<Layout>,
+                "switchyard: a transformer cannot be split over that dimension; split dims::group, and dims::experts "
+                "over the same axis");
+  static constexpr bool ok = true;
+};
+
 template <class Layer, class ExpertAxis>
 struct experts_are_split_where_groups_are_not {
   static_assert(detail::never<Layer>, "switchyard: experts are split over an axis that does not split the routing "

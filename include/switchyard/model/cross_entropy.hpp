@@ -35,6 +35,14 @@ struct loss_sums {
   double correct = 0;       ///< targets that no other token outscores
 };
 
+/// The blocks of rows whose terms are summed first, each by one task. Then come the blocks, of all ranks, in order:
+/// with a sequence to a block the loss has the same bytes wherever the sequences are.
+struct loss_blocks {
+  std::int64_t rows = 0;           ///< of a block
+  std::int64_t here = 0;           ///< blocks of the rows of this rank
+  std::int64_t first = 0, all = 0; ///< number of the first one here; blocks of all ranks
+};
+
 /// What the backward needs of the forward, and the memory of a block.
 template <class T, class Space>
 struct cross_entropy_tape {
@@ -45,18 +53,21 @@ struct cross_entropy_tape {
   matrix<T, Space> d_logits;      // [block, V]
   vector<acc, Space> lse;         // [rows]
   matrix<double, Space> row_sums; // [rows, 4] as loss_sums
-  matrix<double, Space> block_sums;
-  vector<double, Space> sums; // [4]
+  loss_blocks blocks;
+  matrix<double, Space> block_sums; // [blocks of all ranks, 4]
+  vector<double, Space> sums;       // [4]
 
   cross_entropy_tape() = default;
-  /// For up to `rows` rows, `block` at a time. Allocates.
+  /// For up to `rows` rows, all of them here, `block` at a time. Allocates.
   cross_entropy_tape(std::int64_t rows_, std::int64_t vocabulary, std::int64_t block_ = 512)
+      : cross_entropy_tape(rows_, vocabulary, {64, (rows_ + 63) / 64, 0, (rows_ + 63) / 64}, block_) {}
+  /// For up to `rows` rows here. Allocates.
+  cross_entropy_tape(std::int64_t rows_, std::int64_t vocabulary, const loss_blocks& blocks_, std::int64_t block_ = 512)
       : rows(rows_), block(block_ < rows_ ? block_ : (rows_ > 0 ? rows_ : 1)), whole(block), rest(rows % block),
         logits(make<matrix<acc, Space>>("logits", block, vocabulary)),
         d_logits(make<matrix<T, Space>>("d_logits", block, vocabulary)), lse(make<vector<acc, Space>>("lse", rows)),
-        row_sums(make<matrix<double, Space>>("row_sums", rows, detail::loss_terms)),
-        block_sums(make<matrix<double, Space>>("block_sums", (rows + detail::loss_block - 1) / detail::loss_block,
-                                               detail::loss_terms)),
+        row_sums(make<matrix<double, Space>>("row_sums", rows, detail::loss_terms)), blocks(blocks_),
+        block_sums(make<matrix<double, Space>>("block_sums", blocks.all, detail::loss_terms)),
         sums("switchyard::model::loss_sums", static_cast<std::size_t>(detail::loss_terms)) {}
 
  private:
@@ -75,11 +86,11 @@ void pack_head(const Exec& exec, const Table& table, const packed_linear<Engine,
   Engine::template pack<Exec, T>(exec, to.transposed, detail::owned(w), gemm::orientation::forward);
 }
 
-/// x [rows, M], targets [rows] -> the sums in tape.
+/// x [rows, M], targets [rows] -> the sums of the blocks here, in tape.block_sums.
 template <class Engine, class Exec, class T, class Space, class X, class Targets>
-void cross_entropy(const Exec& exec, const cross_entropy_settings& set, const X& x,
-                   const packed_linear<Engine, Exec, T>& head, const Targets& targets,
-                   const cross_entropy_tape<T, Space>& tape) {
+void cross_entropy_here(const Exec& exec, const cross_entropy_settings& set, const X& x,
+                        const packed_linear<Engine, Exec, T>& head, const Targets& targets,
+                        const cross_entropy_tape<T, Space>& tape) {
   using kernel = detail::row_loss_kernel<accumulate_t<T>, Space>;
   for (std::int64_t begin = 0; begin < tape.rows; begin += tape.block) {
     const auto& here = tape.rows - begin < tape.block ? tape.rest : tape.whole;
@@ -87,10 +98,22 @@ void cross_entropy(const Exec& exec, const cross_entropy_settings& set, const X&
     Kokkos::parallel_for("switchyard::model::row_loss", detail::tasks(exec, here.count),
                          kernel{tape.logits, targets, begin, set.ignore, tape.lse, tape.row_sums});
   }
-  const std::int64_t blocks = detail::extent(tape.block_sums, 0);
-  Kokkos::parallel_for("switchyard::model::loss_sums", detail::tasks(exec, blocks),
-                       detail::loss_sums_kernel<Space>{tape.row_sums, tape.block_sums});
-  detail::sum_rows(exec, blocks, tape.block_sums, tape.sums, false);
+  Kokkos::parallel_for(
+      "switchyard::model::loss_sums", detail::tasks(exec, tape.blocks.here),
+      detail::loss_sums_kernel<Space>{tape.row_sums, tape.blocks.rows, tape.blocks.first, tape.block_sums});
+}
+/// The sums of all blocks, once those of the other ranks are there, in tape.sums.
+template <class Exec, class T, class Space>
+void sum_loss(const Exec& exec, const cross_entropy_tape<T, Space>& tape) {
+  detail::sum_rows(exec, tape.blocks.all, tape.block_sums, tape.sums, false);
+}
+/// x [rows, M], targets [rows], all of them here -> the sums in tape.
+template <class Engine, class Exec, class T, class Space, class X, class Targets>
+void cross_entropy(const Exec& exec, const cross_entropy_settings& set, const X& x,
+                   const packed_linear<Engine, Exec, T>& head, const Targets& targets,
+                   const cross_entropy_tape<T, Space>& tape) {
+  cross_entropy_here(exec, set, x, head, targets, tape);
+  sum_loss(exec, tape);
 }
 
 /// How much of the loss goes back.

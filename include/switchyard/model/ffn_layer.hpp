@@ -12,14 +12,14 @@
 
 namespace switchyard::model {
 
-template <class Exec, precision P>
+template <class Exec, precision P, class Mesh = mesh<>, class Rules = rules<>>
 class ffn_layer {
  public:
   using space = typename Exec::memory_space;
   using value = typename P::value_type;
   using acc = accumulate_t<value>;
   using dense_type = dense_layer<Exec, P>;
-  using sparse_type = switch_layer<Exec, P>;
+  using sparse_type = switch_layer<Exec, P, Mesh, Rules>;
   using weights_type = ffn_parameters<typename P::weight_type, space>;
   using gradients_type = ffn_parameters<typename P::gradient_type, space>;
   using scratch_type = backward_scratch<Exec, P>;
@@ -34,15 +34,17 @@ class ffn_layer {
     vector<acc, space> inverse;  // [rows]
     typename dense_type::tape_type dense;
     typename sparse_type::tape_type sparse;
-    std::int64_t groups = 0; // of routing
+    std::int64_t groups = 0, tokens = 0; // of routing: groups here, tokens of each
     // of the pass in flight
     matrix<value, space> x;
     dropout<acc> drop;
   };
 
-  ffn_layer(const transformer_config& c, bool sparse) : config_(c), dense_(c.dense_layers()) {
-    if (sparse) sparse_.emplace(c.switch_layers());
+  /// Sparse layers on a mesh: collective, as switch_layer's.
+  ffn_layer(const Mesh& mesh, const transformer_config& c, bool sparse) : config_(c), dense_(c.dense_layers()) {
+    if (sparse) sparse_.emplace(mesh, c.switch_layers());
   }
+  ffn_layer(const transformer_config& c, bool sparse) requires(Mesh::rank == 0) : ffn_layer(Mesh(), c, sparse) {}
   bool is_sparse() const { return sparse_.has_value(); }
   const sparse_type& sparse() const { return *sparse_; }
 
@@ -65,18 +67,23 @@ class ffn_layer {
       dense_.pack(exec, w.dense, to.dense);
   }
 
-  /// Allocates.
-  tape_type make_tape(const Exec& exec, std::int64_t batch, std::int64_t length) const {
-    const std::int64_t rows = batch * length;
+  /// For the sequences `here` of a batch. Gradients over it are never summed over the ranks. Allocates; collective
+  /// where the layer is sparse.
+  tape_type make_tape(const Exec& exec, part here, std::int64_t batch, std::int64_t length) const {
+    const std::int64_t rows = here.count * length;
     tape_type t;
     t.normed = switchyard::detail::make_raw<matrix<value, space>>("switchyard::model::normed", rows, config_.d_model);
     t.inverse = switchyard::detail::make_raw<vector<acc, space>>("switchyard::model::inverse", rows);
-    t.groups = batch / config_.sequences_per_group;
+    t.groups = here.count / config_.sequences_per_group;
+    t.tokens = length * config_.sequences_per_group;
     if (sparse_)
-      t.sparse = sparse_->make_tape(exec, t.groups, length * config_.sequences_per_group);
+      t.sparse = sparse_->make_tape(exec, batch / config_.sequences_per_group, t.tokens, gradient_sums::by_caller);
     else
-      t.dense = dense_.make_tape(exec, rows);
+      t.dense = dense_.make_tape(exec, rows, here.begin * length);
     return t;
+  }
+  tape_type make_tape(const Exec& exec, std::int64_t batch, std::int64_t length) const {
+    return make_tape(exec, {0, batch}, batch, length);
   }
 
   /// x [rows, M] -> y [rows, M], memory of its own. options.mask [groups, tokens per group]; t.drop is set.
@@ -110,9 +117,8 @@ class ffn_layer {
  private:
   /// [rows, M] as [groups, tokens, M].
   static auto grouped(const matrix<value, space>& rows, const tape_type& t) {
-    const auto groups = static_cast<std::size_t>(t.groups);
     return Kokkos::View<value***, Kokkos::LayoutRight, space, Kokkos::MemoryUnmanaged>(
-        rows.data(), groups, groups == 0 ? 0 : rows.extent(0) / groups, rows.extent(1));
+        rows.data(), static_cast<std::size_t>(t.groups), static_cast<std::size_t>(t.tokens), rows.extent(1));
   }
 
   transformer_config config_;

@@ -53,15 +53,19 @@ struct transformer_parameters {
   stack_parameters<T, Space> encoder, decoder;
 
   transformer_parameters() = default;
-  /// Zeros. Allocates.
-  explicit transformer_parameters(const transformer_config& c);
+  /// Zeros, of these experts of each Switch layer. Allocates.
+  transformer_parameters(const transformer_config& c, part experts);
+  /// The same with all experts.
+  explicit transformer_parameters(const transformer_config& c)
+      : transformer_parameters(c, part{0, c.routing.experts}) {}
 };
 
 namespace detail {
 
 template <class F, class View, class... More>
 void visit_parameter(const F& f, const std::string& name, const View& first, const More&... more) {
-  if (first.data() != nullptr) f(name, first, more...);
+  // Absent parameters are views of nothing. Experts of whom none is here are still matrices.
+  if (first.extent(View::rank - 1) > 0) f(name, first, more...);
 }
 
 template <class F, class... Set>
@@ -111,7 +115,7 @@ void for_each_parameter(const F& f, const Set&... set) {
 }
 
 template <class T, class Space>
-transformer_parameters<T, Space>::transformer_parameters(const transformer_config& c) {
+transformer_parameters<T, Space>::transformer_parameters(const transformer_config& c, part experts) {
   using vector = model::vector<T, Space>;
   using matrix = model::matrix<T, Space>;
   const std::int64_t m = c.d_model, wide = c.d_heads();
@@ -136,7 +140,7 @@ transformer_parameters<T, Space>::transformer_parameters(const transformer_confi
       if (cross) b.cross = attention();
       b.ffn.norm = vec("norm", m);
       if (c.is_sparse(i, layers))
-        b.ffn.sparse = switch_parameters<T, Space>(c.switch_layers(), part{0, c.routing.experts});
+        b.ffn.sparse = switch_parameters<T, Space>(c.switch_layers(), experts);
       else
         b.ffn.dense = dense_parameters<T, Space>(c.dense_layers());
       s.blocks.push_back(b);
@@ -161,15 +165,20 @@ inline seed seed_of(seed s, const std::string& name) {
 
 /// Truncated normal with sigma = sqrt(s / fan_in) (paper, section 2.4), cut at 2 sigma. fan_in is the number of rows of
 /// a product's weight, times d_kv for q, which stands in for the division of scores by sqrt(d_kv) (T5); the embedding
-/// has sigma 1 (T5), norms are 1. Keyed by name and global element.
+/// has sigma 1 (T5), norms are 1. Keyed by name and global element: the same numbers under every layout. `experts` are
+/// those that w has.
 template <class Exec, class T, class Space>
-void initialize(const Exec& exec, const transformer_config& c, seed s, const transformer_parameters<T, Space>& w) {
+void initialize(const Exec& exec, const transformer_config& c, part experts, seed s,
+                const transformer_parameters<T, Space>& w) {
   for_each_parameter(
       [&](const std::string& name, const auto& view) {
         using View = std::decay_t<decltype(view)>;
         const auto ends = [&](const char* what) { return name.ends_with(what); };
+        const std::int64_t first = View::rank == 3 ? experts.begin * c.d_model * c.d_ff : 0;
+        const auto here = static_cast<std::int64_t>(view.size());
         const auto fill = [&](double scale, std::int64_t fan_in) {
-          detail::fill_truncated_normal(exec, view, seed_of(s, name), stream::model_weights, scale, fan_in);
+          detail::fill_truncated_normal(exec, view, seed_of(s, name), stream::model_weights, scale, fan_in,
+                                        {first, here, here});
         };
         if constexpr (View::rank == 1)
           Kokkos::deep_copy(exec, view, T(1.0f));
@@ -181,6 +190,11 @@ void initialize(const Exec& exec, const transformer_config& c, seed s, const tra
           fill(c.init_scale, static_cast<std::int64_t>(view.extent(View::rank - 2)) * (ends(".q") ? c.d_kv : 1));
       },
       w);
+}
+/// The same with all experts.
+template <class Exec, class T, class Space>
+void initialize(const Exec& exec, const transformer_config& c, seed s, const transformer_parameters<T, Space>& w) {
+  initialize(exec, c, part{0, c.routing.experts}, s, w);
 }
 
 } // namespace switchyard

@@ -10,8 +10,8 @@
 namespace switchyard {
 
 template <class E, precision P, class M, class R, class G>
-auto switch_layer<E, P, M, R, G>::make_tape(const E& exec, std::int64_t groups, std::int64_t tokens) const
-    -> tape_type {
+auto switch_layer<E, P, M, R, G>::make_tape(const E& exec, std::int64_t groups, std::int64_t tokens,
+                                            gradient_sums sums) const -> tape_type {
   if constexpr (M::rank > 0) agree_on(mesh_.world(), {{"groups", groups}, {"tokens", tokens}});
   detail::require(groups >= 0, "groups = ", groups, ": must be at least 0");
   detail::require(tokens >= 0 && tokens < (std::int64_t{1} << 31), "tokens = ", tokens, ": must be in [0, 2^31)");
@@ -21,6 +21,7 @@ auto switch_layer<E, P, M, R, G>::make_tape(const E& exec, std::int64_t groups, 
   tape_type t;
   t.size = {here.count, tokens, config_.experts, here.begin, groups};
   t.choices = config_.choices();
+  t.sums = sums;
   t.decision = router::decision<real, space>(t.size, t.choices);
   t.slots = router::slot_scratch<real, space>(t.size, config_.routing, config_.order);
   t.statistics = router::statistics<real, space>(t.size);
@@ -102,6 +103,7 @@ void switch_layer<E, P, M, R, G>::make_group_sums(tape_type& t, std::int64_t gro
     t.group_sums.push_back(std::move(level));
     most = std::max(most, mesh_.extent(a));
   }
+  if (t.sums == gradient_sums::by_caller) return;
   const std::size_t summed = detail::reduced_size(config_, experts_here(), d_ff_here(), layout::experts_summed);
   t.reduced = staged<vector>(vector("switchyard::reduced", summed));
   t.reduce_scratch = staged<vector>(vector("switchyard::reduce_scratch", summed + static_cast<std::size_t>(most)));

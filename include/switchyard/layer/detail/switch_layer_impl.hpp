@@ -187,9 +187,10 @@ void switch_layer<E, P, M, R, G>::backward(const E& exec, const packed_type& pac
     detail::require(!detail::overlap(dy, dx) && !detail::overlap(t.x, dx),
                     "backward(dy, dx): dx overlaps dy or the x of the forward; it must be memory of its own");
     // Sums over ranks are made of this pass alone, in a buffer of their own, before anything is accumulated.
+    const bool summed = layout::groups_split && t.sums == gradient_sums::by_layer;
     const gradients_type local = partial(t, gradients);
-    const auto row_input_gradient =
-        experts_backward(exec, packed, detail::as_rows(dy), t, local, options.accumulate && !layout::experts_summed);
+    const auto row_input_gradient = experts_backward(exec, packed, detail::as_rows(dy), t, local,
+                                                     options.accumulate && !(summed && layout::experts_summed));
 
     router::backward<E, real, space>(exec, t.size, t.set, t.pad, t.decision, t.statistics, options.loss_scale, t.dq,
                                      t.dh);
@@ -201,9 +202,10 @@ void switch_layer<E, P, M, R, G>::backward(const E& exec, const packed_type& pac
                                                 by_columns() ? t.columns.mine_as_matrix(t.tokens()) : out,
                                                 config_.d_model, by_columns() ? t.columns.first() : 0});
     if (by_columns()) t.columns.gather(exec, t.tokens(), out);
-    router_gradient(exec, packed, t, local, layout::groups_split ? false : options.accumulate);
+    router_gradient(exec, packed, t, local, !summed && options.accumulate);
 
     if constexpr (layout::groups_split) {
+      if (!summed) return;
       for (const auto& shared : t.group_sums)
         all_reduce_sum(exec, mesh_.along(shared.axis),
                        shared.axis == layout::expert_axis_index ? router_part(t.reduced) : t.reduced, t.reduce_scratch);
@@ -271,6 +273,7 @@ void switch_layer<E, P, M, R, G>::router_gradient(const E& exec, const packed_ty
 template <class E, precision P, class M, class R, class G>
 auto switch_layer<E, P, M, R, G>::partial(const tape_type& t, const gradients_type& gradients) const -> gradients_type {
   if constexpr (!layout::groups_split) return gradients;
+  if (t.sums == gradient_sums::by_caller) return gradients;
   return detail::reduced_parameters(t.reduced.view(), gradients, layout::experts_summed);
 }
 
@@ -286,6 +289,14 @@ router::summary switch_layer<E, P, M, R, G>::summary(const E& exec, const tape_t
 
 template <class E, precision P, class M, class R, class G>
 layer_traffic<M::rank> switch_layer<E, P, M, R, G>::traffic(const tape_type& t, bool training) const {
+  layer_traffic<M::rank> all = predicted(t, training);
+  for (std::size_t a = 0; a < M::rank && t.sums == gradient_sums::by_caller; ++a)
+    if (layout::axis_splits_groups[a]) all.backward[a][static_cast<std::size_t>(collective::all_reduce)] = 0;
+  return all;
+}
+
+template <class E, precision P, class M, class R, class G>
+layer_traffic<M::rank> switch_layer<E, P, M, R, G>::predicted(const tape_type& t, bool training) const {
   const switch_config& c = config_;
   const layer_extents n{t.size.groups_total,
                         t.size.tokens,

@@ -33,7 +33,12 @@ struct attention_gradient_kernel {
     acc* by_distance;                     // [distances]
   };
 
-  KOKKOS_FUNCTION void operator()(const typename task_policy_type<Exec>::member_type& member) const {
+  using member_type = typename task_policy_type<Exec>::member_type;
+  KOKKOS_FUNCTION void operator()(const member_type& member) const {
+    in_vector_code([&] { run(member); });
+  }
+
+  KOKKOS_FUNCTION void run(const member_type& member) const {
     const std::int64_t head = member.league_rank() % shape.heads, batch = member.league_rank() / shape.heads;
     const std::int64_t width = layout.width, d_kv = shape.d_kv;
     task_memory<acc> memory(member, layout.backward_bytes());

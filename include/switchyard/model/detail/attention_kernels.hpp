@@ -4,6 +4,7 @@
 
 #include <switchyard/core/elementary.hpp>
 #include <switchyard/core/lanes.hpp>
+#include <switchyard/core/vector_code.hpp>
 #include <switchyard/model/attention_operands.hpp>
 #include <switchyard/model/detail/task_memory.hpp>
 #include <switchyard/model/detail/tile_product.hpp>
@@ -97,7 +98,12 @@ struct attention_kernel {
   head_rows<T, space> out;
   stack<acc, space> lse; // [batch, heads, queries]
 
-  KOKKOS_FUNCTION void operator()(const typename task_policy_type<Exec>::member_type& member) const {
+  using member_type = typename task_policy_type<Exec>::member_type;
+  KOKKOS_FUNCTION void operator()(const member_type& member) const {
+    in_vector_code([&] { run(member); });
+  }
+
+  KOKKOS_FUNCTION void run(const member_type& member) const {
     const std::int64_t task = member.league_rank(), tiles = layout.query_tiles();
     const std::int64_t query = task % tiles * Tile, head = task / tiles % shape.heads,
                        batch = task / tiles / shape.heads;

@@ -4,13 +4,13 @@
 
 #include <switchyard/core/elementary.hpp>
 #include <switchyard/core/lanes.hpp>
+#include <switchyard/core/vector_code.hpp>
 #include <switchyard/gemm/grouped_product.hpp>
 #include <switchyard/model/detail/sum_rows.hpp>
 
 namespace switchyard::model::detail {
 
-inline constexpr int loss_terms = 4;           // as in loss_sums
-inline constexpr std::int64_t loss_block = 64; // rows whose terms one task sums
+inline constexpr int loss_terms = 4; // as in loss_sums
 
 template <class View>
 auto rows_of(const View& from, std::int64_t begin, std::int64_t count) {
@@ -58,6 +58,9 @@ struct row_loss_kernel {
   matrix<double, Space> sums; // [rows, 4]
 
   KOKKOS_FUNCTION void operator()(std::int64_t i) const {
+    in_vector_code([&] { row(i); });
+  }
+  KOKKOS_FUNCTION void row(std::int64_t i) const {
     const auto n = static_cast<std::int64_t>(logits.extent(1));
     const std::int64_t t = begin + i;
     const Acc* KOKKOS_RESTRICT z = logits.data() + i * n;
@@ -83,15 +86,16 @@ struct row_loss_kernel {
 template <class Space>
 struct loss_sums_kernel {
   matrix<const double, Space> row_sums; // [rows, 4]
-  matrix<double, Space> block_sums;     // [blocks, 4]
+  std::int64_t each, first;             // rows of a block; number of block 0 here
+  matrix<double, Space> block_sums;     // [blocks of all ranks, 4]
 
   KOKKOS_FUNCTION void operator()(std::int64_t block) const {
     const auto rows = static_cast<std::int64_t>(row_sums.extent(0));
-    const std::int64_t end = (block + 1) * loss_block < rows ? (block + 1) * loss_block : rows;
+    const std::int64_t end = (block + 1) * each < rows ? (block + 1) * each : rows;
     for (int term = 0; term < loss_terms; ++term) {
       double sum = 0;
-      for (std::int64_t t = block * loss_block; t < end; ++t) sum += row_sums(t, term);
-      block_sums(block, term) = sum;
+      for (std::int64_t t = block * each; t < end; ++t) sum += row_sums(t, term);
+      block_sums(first + block, term) = sum;
     }
   }
 };
@@ -110,6 +114,9 @@ struct logit_gradient_kernel {
   matrix<T, Space> d_logits;        // [block, V]
 
   KOKKOS_FUNCTION void operator()(std::int64_t i) const {
+    in_vector_code([&] { row(i); });
+  }
+  KOKKOS_FUNCTION void row(std::int64_t i) const {
     const auto n = static_cast<std::int64_t>(logits.extent(1));
     const acc* KOKKOS_RESTRICT from = logits.data() + i * n;
     T* KOKKOS_RESTRICT to = d_logits.data() + i * n;

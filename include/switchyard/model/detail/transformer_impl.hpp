@@ -15,24 +15,37 @@ struct transformer<E, P, M, R>::pass {
   const model_forward_options& options;
   std::uint16_t number = 0;
 
-  model::dropout<acc> drop(stream what = stream::dropout) const {
+  /// Of a tensor whose part here begins at element `first`.
+  model::dropout<acc> drop(std::int64_t first, stream what = stream::dropout) const {
     return {options.training ? static_cast<acc>(config.dropout) : acc(0),
-            generator(seed{config.seed}, what, options.step, number), 0};
+            generator(seed{config.seed}, what, options.step, number), first};
   }
 };
 
-template <class E, precision P, class M, class R>
-transformer<E, P, M, R>::transformer(const transformer_config& config)
-    : config_((validate(config), config)), self_(config, false), cross_(config, true), dense_ffn_(config, false),
-      sparse_ffn_(config, config.sparse != sparse_pattern::none) {
+namespace detail {
+
+/// The configuration, once all ranks have the same and it can be.
+template <class Mesh>
+const transformer_config& checked(const Mesh& mesh, const transformer_config& c) {
   if (!Kokkos::is_initialized())
     throw error("Kokkos is not running; make models after Kokkos::initialize and let go of them before finalize");
+  if constexpr (Mesh::rank > 0) agree_on_config(mesh.world(), c);
+  validate(c);
+  return c;
 }
+
+} // namespace detail
+
+template <class E, precision P, class M, class R>
+transformer<E, P, M, R>::transformer(const M& mesh, const transformer_config& config)
+    : mesh_(mesh), config_(detail::checked(mesh, config)), self_(config, false), cross_(config, true),
+      dense_ffn_(mesh, config, false), sparse_ffn_(mesh, config, config.sparse != sparse_pattern::none) {}
 
 template <class E, precision P, class M, class R>
 auto transformer<E, P, M, R>::init(const E& exec, seed s) const -> weights_type {
-  weights_type w(config_);
-  initialize(exec, config_, s, w);
+  if constexpr (M::rank > 0) agree_on(mesh_.world(), {{"seed", s.value}});
+  weights_type w(config_, experts_here());
+  initialize(exec, config_, experts_here(), s, w);
   return w;
 }
 
@@ -87,32 +100,34 @@ template <class E, precision P, class M, class R>
 auto transformer<E, P, M, R>::make_stack_tape(const E& exec, std::int64_t batch, std::int64_t length,
                                               std::int64_t memory_length, bool decoder) const -> stack_tape {
   const std::int64_t layers = decoder ? config_.decoder_layers : config_.encoder_layers;
-  const std::int64_t rows = batch * length, m = config_.d_model, distances = length > 0 ? 2 * length - 1 : 0;
+  const part here = sequences_here(batch);
+  const std::int64_t rows = here.count * length, m = config_.d_model, distances = length > 0 ? 2 * length - 1 : 0;
   const auto matrix = [&](const char* what) {
     return detail::make_raw<model::matrix<value, space>>(std::string("switchyard::model::") + what, rows, m);
   };
   const bool cross = decoder && config_.has_encoder();
   stack_tape t;
-  t.batch = batch;
+  t.batch = here.count;
   t.length = length;
+  t.first = here.begin;
   t.rows = model::one_group<space>(rows);
   t.tokens = detail::make_raw<decltype(t.tokens)>("switchyard::model::tokens", rows);
-  t.mask = detail::make_raw<decltype(t.mask)>("switchyard::model::mask", batch, length);
+  t.mask = detail::make_raw<decltype(t.mask)>("switchyard::model::mask", here.count, length);
   t.bias = detail::make_raw<decltype(t.bias)>("switchyard::model::bias", config_.heads, distances);
   t.bucket = model::make_buckets<space>(config_.positions(!decoder), length, length);
   t.inverse = detail::make_raw<decltype(t.inverse)>("switchyard::model::inverse", rows);
   t.result = matrix("result");
   t.d = matrix("d");
-  t.scratch = {config_, batch, length, memory_length};
+  t.scratch = {config_, here.count, length, memory_length};
   t.stream.push_back(matrix("stream"));
-  const model::one_group<space> memory_rows(batch * memory_length);
+  const model::one_group<space> memory_rows(here.count * memory_length);
   for (std::int64_t i = 0; i < layers; ++i) {
-    model::block_tape<E, P> b;
-    b.self = self_.make_tape(exec, {batch, length, length, config_.heads, config_.d_kv, decoder, 0}, t.rows, {});
+    model::block_tape<E, P, ffn_type> b;
+    b.self = self_.make_tape(exec, {here.count, length, length, config_.heads, config_.d_kv, decoder, 0}, t.rows, {});
     if (cross)
-      b.cross = cross_.make_tape(exec, {batch, length, memory_length, config_.heads, config_.d_kv, false, 0}, t.rows,
-                                 memory_rows);
-    b.ffn = ffn(config_.is_sparse(i, layers)).make_tape(exec, batch, length);
+      b.cross = cross_.make_tape(exec, {here.count, length, memory_length, config_.heads, config_.d_kv, false, 0},
+                                 t.rows, memory_rows);
+    b.ffn = ffn(config_.is_sparse(i, layers)).make_tape(exec, here, batch, length);
     for (int s = cross ? 3 : 2; s > 0; --s) t.stream.push_back(matrix("stream"));
     t.blocks.push_back(std::move(b));
   }
@@ -124,20 +139,25 @@ auto transformer<E, P, M, R>::make_tape(const E& exec, std::int64_t batch, std::
                                         std::int64_t target_length) const -> tape_type {
   using detail::require;
   const std::int64_t source = config_.has_encoder() ? source_length : 0;
+  if constexpr (M::rank > 0)
+    agree_on(mesh_.world(), {{"batch", batch}, {"source_length", source}, {"target_length", target_length}});
   require(batch >= 0 && batch % config_.sequences_per_group == 0, "batch = ", batch,
           ": must be a multiple of sequences_per_group = ", config_.sequences_per_group);
   for (const auto& [name, length] : {std::pair{"source_length", source}, {"target_length", target_length}})
     require(length >= 0 && batch * length < (std::int64_t{1} << 31), name, " = ", length, ", batch = ", batch,
             ": lengths must be at least 0, and tokens fewer than 2^31");
+  const part here = sequences_here(batch);
   tape_type t;
   if (config_.has_encoder()) {
     t.encoder = make_stack_tape(exec, batch, source, 0, false);
-    t.d_memory =
-        detail::make_raw<model::matrix<value, space>>("switchyard::model::d_memory", batch * source, config_.d_model);
+    t.d_memory = detail::make_raw<model::matrix<value, space>>("switchyard::model::d_memory", here.count * source,
+                                                               config_.d_model);
   }
   t.decoder = make_stack_tape(exec, batch, target_length, source, true);
-  t.targets = detail::make_raw<decltype(t.targets)>("switchyard::model::targets", batch * target_length);
-  t.loss = {batch * target_length, config_.vocabulary};
+  t.targets = detail::make_raw<decltype(t.targets)>("switchyard::model::targets", here.count * target_length);
+  t.loss = {here.count * target_length, config_.vocabulary,
+            model::loss_blocks{target_length, here.count, here.begin, batch}};
+  if constexpr (layout::groups_split) make_shared(t, batch);
   return t;
 }
 
@@ -150,10 +170,12 @@ void transformer<E, P, M, R>::forward(const E& exec, const packed_type& packed, 
     detail::require(static_cast<std::int64_t>(v.extent(0)) == s.batch &&
                         static_cast<std::int64_t>(v.extent(1)) == s.length,
                     name, " [", v.extent(0), ", ", v.extent(1), "]: must be [", s.batch, ", ", s.length,
-                    "], batch and length of the tape; make the tape to fit");
+                    "], sequences here and length of the tape; make the tape to fit");
   };
-  if (config_.has_encoder()) check("source", source, t.encoder);
-  check("target", target, t.decoder);
+  in_phase("read", [&] {
+    if (config_.has_encoder()) check("source", source, t.encoder);
+    check("target", target, t.decoder);
+  });
   const auto read = [&](const tokens_view& from, bool shifted, const stack_tape& s,
                         const model::vector<std::int32_t, space>& targets) {
     Kokkos::parallel_for("switchyard::model::read_tokens", model::detail::tasks(exec, s.rows.count),
@@ -167,7 +189,13 @@ void transformer<E, P, M, R>::forward(const E& exec, const packed_type& packed, 
   }
   read(target, true, t.decoder, t.targets);
   forward_stack(exec, packed, packed.decoder, t.encoder.result, t.encoder.mask, t.decoder, now);
-  model::cross_entropy(exec, loss_settings(), t.decoder.result, packed.head, t.targets, t.loss);
+  model::cross_entropy_here(exec, loss_settings(), t.decoder.result, packed.head, t.targets, t.loss);
+  if constexpr (layout::groups_split)
+    in_phase("loss", [&] {
+      for (const auto& shared : t.loss_sums)
+        all_gather(exec, mesh_.along(shared.axis), shared.rows, shared.counts, model::detail::loss_terms);
+    });
+  model::sum_loss(exec, t.loss);
   t.forward_done = true;
 }
 
@@ -177,7 +205,8 @@ void transformer<E, P, M, R>::forward_stack(const E& exec, const packed_type& pa
                                             const model::matrix<const float, space>& memory_mask, stack_tape& t,
                                             pass& now) const {
   model::relative_bias(exec, weights.relative_bias, t.bucket, t.bias);
-  t.embedding_drop = now.drop();
+  const std::int64_t first = t.first * t.length * config_.d_model; // element of the stream
+  t.embedding_drop = now.drop(first);
   ++now.number;
   model::embed(exec, packed.embedding, t.tokens, t.embedding_drop, t.stream[0]);
   const std::int64_t groups = t.batch / config_.sequences_per_group;
@@ -192,8 +221,9 @@ void transformer<E, P, M, R>::forward_stack(const E& exec, const packed_type& pa
     tape.options.mask = mask;
     if (biased) tape.options.bias = t.bias;
     if (biased) tape.options.bucket = t.bucket;
-    tape.options.drop = now.drop(stream::attention_dropout);
-    tape.drop = now.drop();
+    const auto& scores = tape.shape;
+    tape.options.drop = now.drop(t.first * scores.heads * scores.queries * scores.keys, stream::attention_dropout);
+    tape.drop = now.drop(first);
     ++now.number;
     layer.forward(exec, of, t.stream[at], to, t.stream[at + 1], tape);
     ++at;
@@ -201,9 +231,8 @@ void transformer<E, P, M, R>::forward_stack(const E& exec, const packed_type& pa
   for (std::size_t i = 0; i < t.blocks.size(); ++i) {
     auto& block = t.blocks[i];
     attend(self_, weights.blocks[i].self, memory, t.mask, block.self, true);
-    if (block.cross.rows.count == t.rows.count && block.cross.projected.data() != nullptr)
-      attend(cross_, weights.blocks[i].cross, memory, memory_mask, block.cross, false);
-    block.ffn.drop = now.drop();
+    if (block.cross.shape.heads > 0) attend(cross_, weights.blocks[i].cross, memory, memory_mask, block.cross, false);
+    block.ffn.drop = now.drop(first);
     forward_options<space> options;
     options.training = now.options.training;
     options.step = now.options.step;
@@ -214,7 +243,7 @@ void transformer<E, P, M, R>::forward_stack(const E& exec, const packed_type& pa
         .forward(exec, weights.blocks[i].ffn, t.stream[at], t.stream[at + 1], block.ffn, t.scratch, options);
     ++at;
   }
-  t.result_drop = now.drop();
+  t.result_drop = now.drop(first);
   ++now.number;
   model::rms_norm(exec, t.stream[at], weights.norm, config_.norm_epsilon, t.result, t.inverse);
   if (t.result_drop.rate > 0) model::apply_dropout(exec, t.result, t.result_drop, t.result);
@@ -260,40 +289,12 @@ void transformer<E, P, M, R>::backward_stack(const E& exec, const stack_packed& 
     ffn(config_.is_sparse(i, layers))
         .backward(exec, of.ffn, t.d, block.ffn, t.scratch, to.ffn, accumulate,
                   options.scale * options.auxiliary * mean);
-    if (block.cross.projected.data() != nullptr)
+    if (block.cross.shape.heads > 0)
       cross_.backward(exec, of.cross, t.d, d_memory, !first, block.cross, t.scratch, to.cross, accumulate,
                       gradients.relative_bias, false);
     self_.backward(exec, of.self, t.d, {}, false, block.self, t.scratch, to.self, accumulate, gradients.relative_bias,
                    accumulate || !first);
   }
-}
-
-template <class E, precision P, class M, class R>
-model_summary transformer<E, P, M, R>::summary(const E& exec, const tape_type& t) const {
-  const auto sums = model::read_sums(exec, t.loss);
-  model_summary s;
-  s.targets = sums.targets;
-  const double each = sums.targets > 0 ? 1 / sums.targets : 0;
-  s.cross_entropy = sums.cross_entropy * each;
-  s.z = sums.z * each;
-  s.accuracy = sums.correct * each;
-  for (const auto* stack : {&t.encoder, &t.decoder})
-    for (std::size_t i = 0; i < stack->blocks.size(); ++i) {
-      if (!config_.is_sparse(static_cast<std::int64_t>(i), static_cast<std::int64_t>(stack->blocks.size()))) continue;
-      const auto one = sparse_ffn_.sparse().summary(exec, stack->blocks[i].ffn.sparse);
-      const auto& c = config_.routing;
-      const double balance = c.routing == routing_policy::expert_choice ? 0 : c.load_balance;
-      s.auxiliary +=
-          balance * one.load_balance + c.router_z * one.router_z + c.importance * one.importance + c.load * one.load;
-      s.dropped_fraction += one.dropped_fraction;
-      s.layers.push_back(one);
-    }
-  if (!s.layers.empty()) {
-    s.dropped_fraction /= static_cast<double>(s.layers.size());
-    if (config_.auxiliary == auxiliary_reduction::mean) s.auxiliary /= static_cast<double>(s.layers.size());
-  }
-  s.loss = s.cross_entropy + config_.z_loss * s.z + s.auxiliary;
-  return s;
 }
 
 } // namespace switchyard

@@ -1,0 +1,254 @@
+// SPDX-FileCopyrightText: Switchyard contributors
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#pragma once
+
+#include "../support/allocations.hpp"
+#include "harness.hpp"
+#include "together.hpp"
+#include <catch2/catch_test_macros.hpp>
+#include <numeric>
+#include <switchyard/mesh/counting.hpp>
+#include <switchyard/model/transformer.hpp>
+
+/// \file
+/// Layouts change where, never what, for the whole model: on a mesh against one process (the harness), and what it
+/// sends against what it says. Every rank computes all of the one and its part of the other.
+
+namespace model_test {
+
+namespace sy = switchyard;
+using namespace mpi_test;
+using namespace switchyard_test;
+
+struct replica : sy::name<"replica"> {};
+struct data : sy::name<"data"> {};
+
+using group_rule = sy::split<sy::dims::group, data>;
+using replica_rule = sy::split<sy::dims::group, replica>;
+using expert_rule = sy::split<sy::dims::experts, data>;
+
+template <class View>
+std::vector<double> numbers_of(const View& view) {
+  const auto host = Kokkos::create_mirror_view_and_copy(Kokkos::HostSpace(), view);
+  std::vector<double> values(host.size());
+  for (std::size_t i = 0; i < values.size(); ++i) values[i] = static_cast<double>(host.data()[i]);
+  return values;
+}
+
+/// The part of a whole parameter that a slice says is here.
+inline std::vector<double> cut(const std::vector<double>& whole, const sy::parameter_slice& slice) {
+  std::vector<sy::part> where;
+  for (std::size_t d = 0; d < slice.shape.size(); ++d) where.push_back({slice.offset[d], slice.extent[d]});
+  return mpi_test::cut(whole, slice.shape, where);
+}
+
+/// The same on every rank?
+inline bool agreed(const std::vector<double>& values) {
+  std::uint64_t hash = 0xcbf29ce484222325u, least = 0, most = 0; // FNV-1a
+  const auto* bytes = reinterpret_cast<const unsigned char*>(values.data());
+  for (std::size_t i = 0; i < values.size() * sizeof(double); ++i) hash = (hash ^ bytes[i]) * 0x100000001b3u;
+  MPI_Allreduce(&hash, &least, 1, MPI_UINT64_T, MPI_MIN, MPI_COMM_WORLD);
+  MPI_Allreduce(&hash, &most, 1, MPI_UINT64_T, MPI_MAX, MPI_COMM_WORLD);
+  return least == most;
+}
+
+struct named_job {
+  const char* name;
+  model_job work;
+  std::size_t reduced = 0; // elements that are summed at once; 0: as the model likes
+  bool grows = false;      // a dropless exchange may find more rows than there was room for, once
+};
+
+/// Every kind of layer and of routing, batches that mostly do not divide, ranks without sequences, without experts.
+inline std::vector<named_job> jobs() {
+  std::vector<named_job> all;
+  const auto add = [&](const char* name, std::int64_t batch, std::int64_t experts, const auto& change) {
+    named_job n{name, small_job()};
+    model_job& j = n.work;
+    j.batch = batch;
+    j.config.routing.experts = experts;
+    j.scale = 2;
+    j.auxiliary = 0.5;
+    j.source.clear();
+    j.target.clear();
+    for (std::int64_t i = 0; i < batch * j.source_length; ++i)
+      j.source.push_back(i % 5 < 4 ? static_cast<std::int32_t>(1 + i * i % 10) : 0);
+    for (std::int64_t i = 0; i < batch * j.target_length; ++i)
+      j.target.push_back(i % 4 < 1 + i / 4 % 4 ? static_cast<std::int32_t>(1 + i * 7 % 10) : 0);
+    change(n);
+    all.push_back(n);
+  };
+  add("encoder and decoder, dropout everywhere, jitter, capacity that drops", 5, 3, [](named_job& n) {
+    n.work.config.dropout = 0.2;
+    n.work.config.routing.expert_dropout = 0.3;
+    n.work.config.routing.jitter = 0.05;
+  });
+  add("a decoder alone, all sparse, groups of two sequences, two experts per token", 6, 5, [](named_job& n) {
+    auto& c = n.work.config;
+    c.encoder_layers = 0;
+    c.sparse_n = 1;
+    c.sequences_per_group = 2;
+    c.routing.routing = sy::routing_policy::top_k;
+    c.routing.renormalize = sy::renormalize_policy::before_drop;
+    c.routing.input_dropout = 0.1;
+    c.routing.load_balance_scope = sy::balance_scope::batch;
+    c.auxiliary = sy::auxiliary_reduction::mean;
+    n.work.accumulated = 2; // three backwards, one sum over ranks
+    n.reduced = 37;         // in many pieces
+  });
+  add("dense, untied, gated", 3, 4, [](named_job& n) {
+    auto& c = n.work.config;
+    c.sparse = sy::sparse_pattern::none;
+    c.tied = false;
+    c.gated = true;
+    c.activation = sy::activation_kind::gelu;
+    c.dropout = 0.1;
+  });
+  add("one sequence, gated", 1, 2, [](named_job& n) {
+    n.work.config.gated = true;
+    n.work.config.dropout = 0.1;
+  });
+  add("evaluation, dropless", 4, 3, [](named_job& n) {
+    n.work.training = false;
+    n.work.config.routing.dropless = true;
+    n.grows = true;
+  });
+  add("no sequence", 0, 3, [](named_job&) {});
+  return all;
+}
+
+/// Both models on one job. `sent` counts what the mesh sends. exact: no sum crosses ranks but of gradients.
+template <class Model, class Mesh>
+void compare(const Mesh& mesh, sy::traffic sent, const model_subject& one, const named_job& n, double bound) {
+  using Exec = typename Model::execution_space;
+  using space = typename Model::space;
+  using layout = typename Model::layout;
+  const model_job& j = n.work;
+  const model_outcome whole = one.run(j);
+
+  const Exec exec{};
+  allocation_watch watch(true); // what is not written is NaN
+  const Model model(mesh, j.config);
+  const sy::part here = model.sequences_here(j.batch);
+  const auto weights = model.init(exec, sy::seed{j.seed});
+  const auto gradients = model.zeros(exec);
+  bool same_start = true;
+  std::int64_t owned = 0, names = 0;
+  model.for_each_parameter_slice(
+      [&](const std::string& name, const sy::parameter_slice& slice, const auto& weight, const auto& gradient) {
+        Kokkos::deep_copy(gradient, std::nan(""));
+        same_start = same_start && same_bytes(numbers_of(weight), cut(whole.weights.at(name), slice));
+        owned += slice.owned ? static_cast<std::int64_t>(weight.size()) : 0;
+        ++names;
+      },
+      weights, gradients);
+  CHECK(everywhere(same_start));
+  CHECK(everywhere(names == static_cast<std::int64_t>(whole.weights.size())));
+  MPI_Allreduce(MPI_IN_PLACE, &owned, 1, MPI_INT64_T, MPI_SUM, MPI_COMM_WORLD);
+  CHECK(owned == parameter_count(j.config));
+
+  const auto packed = model.pack(exec, weights);
+  auto tape = model.make_tape(exec, j.batch, j.source_length, j.target_length);
+  const auto tokens = [&](const std::vector<std::int32_t>& numbers, std::int64_t length) {
+    sy::model::matrix<std::int32_t, space> view("tokens", static_cast<std::size_t>(here.count),
+                                                static_cast<std::size_t>(length));
+    const auto host = Kokkos::create_mirror_view(view);
+    for (std::size_t i = 0; i < host.size(); ++i)
+      host.data()[i] = numbers.at(static_cast<std::size_t>(here.begin * length) + i);
+    Kokkos::deep_copy(view, host);
+    return typename Model::tokens_view(view);
+  };
+  const auto source = j.config.has_encoder() ? tokens(j.source, j.source_length) : typename Model::tokens_view();
+  const auto target = tokens(j.target, j.target_length);
+  if (n.reduced > 0) {
+    using buffer = std::decay_t<decltype(tape.reduced.view())>;
+    tape.reduced = sy::staged<buffer>(buffer("reduced", n.reduced));
+  }
+
+  std::string not_as_said;
+  const auto counted = [&](const char* what, const auto& predicted) {
+    std::int64_t all = 0;
+    for (std::size_t a = 0; a < Mesh::rank; ++a)
+      for (std::size_t kind = 0; kind < sy::collectives; ++kind) {
+        all += predicted[a][kind];
+        const auto bytes = sent.bytes(Mesh::labels[a], static_cast<sy::collective>(kind));
+        if (bytes != predicted[a][kind])
+          not_as_said += std::string(what) + ", " + sy::label(static_cast<sy::collective>(kind)) + ": " +
+                         std::to_string(bytes) + " of " + std::to_string(predicted[a][kind]) + "; ";
+      }
+    if (sent.bytes() != all) not_as_said += std::string(what) + " sends more; ";
+    sent.reset();
+  };
+  sent.reset();
+  std::int64_t late = 0;
+  for (int r = 0; r < 2; ++r) {
+    const auto before = watch.count();
+    model.forward(exec, packed, source, target, tape, {j.training, j.step});
+    const auto said = model.traffic(tape, j.training);
+    counted("forward", said.forward);
+    for (int b = 0; b <= j.accumulated; ++b) {
+      model.backward(exec, packed, tape, gradients, {.accumulate = b > 0, .scale = j.scale, .auxiliary = j.auxiliary});
+      counted("backward", said.backward);
+    }
+    model.reduce_gradients(exec, tape, gradients);
+    counted("reduce", said.reduce);
+    exec.fence("test: results are read");
+    if (r > 0 || !n.grows) late += watch.count() - before;
+  }
+  INFO(not_as_said);
+  CHECK(everywhere(not_as_said.empty()));
+  CHECK(everywhere(late == 0));
+
+  const auto s = model.summary(exec, tape);
+  auto of_summary = decltype(model.traffic(tape).forward){};
+  for (std::size_t a = 0; a < Mesh::rank; ++a)
+    of_summary[a][static_cast<std::size_t>(sy::collective::all_gather)] =
+        8 * (mesh.extent(a) - 1) * j.config.sparse_layers();
+  counted("summary", of_summary);
+  CHECK(everywhere(not_as_said.empty()));
+  CHECK(everywhere(
+      same_bytes<double>({s.loss, s.cross_entropy, s.z, s.auxiliary, s.targets, s.accuracy, s.dropped_fraction},
+                         {whole.loss, whole.cross_entropy, whole.z, whole.auxiliary, whole.targets, whole.accuracy,
+                          whole.dropped_fraction})));
+  std::vector<double> nonfinite;
+  for (const auto& layer : s.layers) nonfinite.push_back(layer.nonfinite_outputs);
+  CHECK(agreed(nonfinite));
+  CHECK(everywhere(same_bytes(numbers_of(tape.decoder.result),
+                              mpi_test::cut(whole.result, {j.batch, j.target_length, j.config.d_model},
+                                            {here, {0, j.target_length}, {0, j.config.d_model}}))));
+
+  bool right = true;
+  std::string wrong;
+  model.for_each_parameter_slice(
+      [&](const std::string& name, const sy::parameter_slice& slice, const auto& gradient) {
+        const std::vector<double> mine = numbers_of(gradient), all = whole.gradients.at(name), want = cut(all, slice);
+        const bool of_experts = slice.shape.size() == 3;
+        const bool summed = of_experts ? layout::experts_summed : layout::groups_split;
+        const bool good = summed && ranks() > 1 ? close(mine, want, all, bound) : same_bytes(mine, want);
+        right = right && good && (of_experts || agreed(mine));
+        if (!good) wrong += name + " ";
+      },
+      gradients);
+  INFO(wrong);
+  CHECK(everywhere(right));
+}
+
+/// Every job on every shape of mesh with this many ranks; with an axis of replicas, those with more than one.
+template <class Model, class Mesh, class MakeMesh>
+void every_job(const char* precision, double bound, bool replicas, const MakeMesh& make) {
+  const model_subject* one = nullptr;
+  for (const model_subject& s : model_subjects())
+    if (std::string(s.precision) == precision) one = &s;
+  REQUIRE(one != nullptr);
+  for (std::int64_t r = 1; r <= (replicas ? ranks() : 1); ++r) {
+    if (ranks() % r != 0 || (replicas && r == 1 && ranks() > 1)) continue;
+    sy::traffic sent;
+    const Mesh mesh = make(sy::counting(sy::mpi(MPI_COMM_WORLD), sent), r, ranks() / r);
+    for (const named_job& n : jobs()) {
+      INFO(n.name << ", replica " << r << ", data " << ranks() / r);
+      compare<Model>(mesh, sent, *one, n, bound);
+    }
+  }
+}
+
+} // namespace model_test
