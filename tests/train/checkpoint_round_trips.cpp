@@ -8,6 +8,7 @@
 #include <catch2/matchers/catch_matchers_exception.hpp>
 #include <catch2/matchers/catch_matchers_string.hpp>
 #include <switchyard/io/safetensors.hpp>
+#include <switchyard/train/background_save.hpp>
 #include <switchyard/train/checkpoint_views.hpp>
 
 // What is saved is loaded, on any number of ranks and cut in any way; what cannot be is refused on all ranks alike.
@@ -352,4 +353,40 @@ TEST_CASE("views are saved and loaded where they are, or by way of a mirror") {
   CHECK(static_cast<float>(host_w(0, 0)) == 1.5f);
   CHECK(host_v(3) == 0.1);
   CHECK_THROWS_AS(views.add("u", {8, 1}, {0, 0}, v), switchyard::invalid_argument);
+}
+
+TEST_CASE("a save in the background writes what was there when it began") {
+  const folder here;
+  const std::string thrown = thread_ranks::run_alike(3, [&](const auto& comm) {
+    holding mine(few(), comm.rank(), comm.size(), cut::replicated);
+    mine.fill(6);
+    train::background_save save(comm, here.path(), 6, mine.slices(), state_of(6));
+    mine.fill(7);
+    if (train::newest_checkpoint(here.path())) throw std::runtime_error("a checkpoint before finish()");
+    while (!save.ready()) std::this_thread::yield();
+    if (save.finish().path != here / "step_00000006") throw std::runtime_error("another path");
+  });
+  CHECK(thrown == "");
+  require_step(self(), here / "step_00000006", 6, few(), cut::dealt);
+
+  // The folder is gone meanwhile: all are told when they finish.
+  const std::string gone = thread_ranks::run_alike(2, [&](const auto& comm) {
+    holding mine(few(), comm.rank(), comm.size(), cut::dealt);
+    train::background_save save(comm, here / "gone", 1, mine.slices(), {});
+    while (!save.ready()) std::this_thread::yield();
+    switchyard::agree(comm, "");
+    if (comm.rank() == 0) fs::remove_all(here / "gone");
+    switchyard::agree(comm, "");
+    save.finish();
+  });
+  INFO(gone);
+  CHECK(has(gone, "the file is missing"));
+
+  // Never finished: no checkpoint, and the folder of the save stays.
+  {
+    holding mine(few(), 0, 1, cut::dealt);
+    const train::background_save save(self(), here / "dropped", 1, mine.slices(), {});
+  }
+  CHECK(train::newest_checkpoint(here / "dropped") == std::nullopt);
+  CHECK(train::list_checkpoints(here / "dropped").size() == 1);
 }
