@@ -5,6 +5,7 @@
 //   driver ITERATIONS        runs that many mutations
 //   driver --seeds FOLDER    writes the hand-made files there, a corpus for libFuzzer
 
+#include "hand_made.hpp"
 #include "safetensors_seeds.hpp"
 #include <algorithm>
 #include <cstddef>
@@ -25,24 +26,17 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
 
 namespace {
 
-// The good ones, then the bad ones.
-std::vector<std::string> hand_made() {
-  std::vector<std::string> files;
-  for (const auto& seed : seeds::good()) files.push_back(seed.bytes);
-  for (const auto& seed : seeds::bad()) files.push_back(seed.bytes);
-  return files;
-}
-
 class mutator {
  public:
-  explicit mutator(std::vector<std::string> files) : files_(std::move(files)) {}
+  explicit mutator(fuzz::corpus start)
+      : files_(std::move(start.files)), good_(start.good), has_length_(start.has_length) {}
 
   std::string next() {
     // Good files are nearer to other good ones, bad ones to other errors.
     std::string bytes = files_[below(below(2) == 0 ? good_ : files_.size())];
     for (std::size_t n = 1 + below(4); n > 0; --n) change(bytes);
     // Most changes move the end of the header; half of the time it is found again, so that more than n is tested.
-    if (bytes.size() > 8 && below(2) == 0) {
+    if (has_length_ && bytes.size() > 8 && below(2) == 0) {
       const std::size_t end = bytes.rfind('}');
       if (end != std::string::npos && end >= 8) bytes.replace(0, 8, seeds::length(end - 7));
     }
@@ -82,7 +76,11 @@ class mutator {
                                                  "\xff",
                                                  "{}",
                                                  "\"dtype\":",
-                                                 "\"BOOL\""};
+                                                 "\"BOOL\"",
+                                                 "null",
+                                                 "../",
+                                                 "\"blocks\":[",
+                                                 "0123456789abcdef"};
     const std::size_t at = below(bytes.size() + 1);
     const std::size_t length = std::min(below(16), bytes.size() - at);
     switch (below(7)) {
@@ -113,7 +111,8 @@ class mutator {
   }
 
   std::vector<std::string> files_;
-  std::size_t good_ = seeds::good().size();
+  std::size_t good_;
+  bool has_length_;
   std::mt19937_64 random_; // default seed: the same numbers everywhere
 };
 
@@ -127,7 +126,8 @@ void run(const std::string& bytes) {
 } // namespace
 
 int main(int argc, char** argv) {
-  const auto files = hand_made();
+  const fuzz::corpus start = fuzz::hand_made();
+  const auto& files = start.files;
   if (argc == 3 && std::string_view(argv[1]) == "--seeds") {
     for (std::size_t i = 0; i < files.size(); ++i) {
       std::ofstream out(argv[2] + ("/seed-" + std::to_string(i)), std::ios::binary);
@@ -141,7 +141,7 @@ int main(int argc, char** argv) {
     return EXIT_FAILURE;
   }
   for (const std::string& bytes : files) run(bytes);
-  mutator mutate(files);
+  mutator mutate(start);
   for (long i = 0; i < iterations; ++i) run(mutate.next());
   std::printf("%zu files and %ld mutations of them read\n", files.size(), iterations);
   return EXIT_SUCCESS;

@@ -4,6 +4,8 @@
 // Any bytes are read as a safetensors file: they are refused with a file_error, or every promise about the result
 // holds. Built with libFuzzer (clang++ -fsanitize=fuzzer,address,undefined) or with driver.cpp.
 
+#include "hand_made.hpp"
+#include "safetensors_seeds.hpp"
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
@@ -74,4 +76,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const auto bytes = std::as_bytes(std::span(data, size));
   if (const auto file = parse(bytes)) check(*file, bytes);
   return 0;
+}
+
+fuzz::corpus fuzz::hand_made() {
+  return make_corpus(seeds::good(), seeds::bad(), true);
 }

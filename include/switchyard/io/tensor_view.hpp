@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <ranges>
 #include <span>
 #include <string>
@@ -13,6 +14,17 @@
 #include <vector>
 
 namespace switchyard::io {
+
+/// Bytes of a tensor, or none where the product leaves 63 bits (in any order of its extents).
+inline std::optional<std::uint64_t> byte_count(dtype type, std::span<const std::int64_t> shape) {
+  auto bytes = static_cast<std::int64_t>(dtype_size(type));
+  bool empty = false;
+  for (const std::int64_t extent : shape) {
+    empty = empty || extent == 0;
+    if (extent > 0 && __builtin_mul_overflow(bytes, extent, &bytes)) return std::nullopt;
+  }
+  return empty ? 0 : static_cast<std::uint64_t>(bytes);
+}
 
 /// One tensor: row-major elements of `type`, in memory that somebody else owns. The bytes may stand at any address.
 struct tensor_view {

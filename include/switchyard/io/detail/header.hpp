@@ -5,7 +5,6 @@
 #include <bit>
 #include <cstddef>
 #include <cstdint>
-#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -44,17 +43,6 @@ struct header {
   std::vector<entry> tensors; ///< by name
   metadata_map metadata;
 };
-
-/// Bytes of a tensor, or none where the product leaves 63 bits (in any order of its extents).
-inline std::optional<std::uint64_t> byte_count(dtype type, std::span<const std::int64_t> shape) {
-  auto bytes = static_cast<std::int64_t>(dtype_size(type));
-  bool empty = false;
-  for (const std::int64_t extent : shape) {
-    empty = empty || extent == 0;
-    if (extent > 0 && __builtin_mul_overflow(bytes, extent, &bytes)) return std::nullopt;
-  }
-  return empty ? 0 : static_cast<std::uint64_t>(bytes);
-}
 
 /// Throws file_error; source is the path, or what else the caller calls the file.
 template <class... Part>

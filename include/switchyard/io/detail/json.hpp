@@ -151,6 +151,42 @@ class json_reader {
     return value;
   }
 
+  /// The first character of the next value, which tells what it is; '\0' at the end of the text.
+  char peek() {
+    skip_space();
+    return at_ < text_.size() ? text_[at_] : '\0';
+  }
+
+  /// true or false.
+  bool boolean() {
+    skip_space();
+    const std::string_view rest = text_.substr(at_);
+    const bool value = rest.starts_with("true");
+    if (!value && !rest.starts_with("false")) fail("true or false");
+    at_ += value ? 4 : 5;
+    return value;
+  }
+
+  /// The text of a number: -12, 0.5, 1e-300.
+  std::string_view number() {
+    skip_space();
+    const std::size_t start = at_;
+    const auto skip = [this](char c) { return at_ < text_.size() && text_[at_] == c ? (++at_, true) : false; };
+    const auto digits = [this] {
+      const std::size_t first = at_;
+      while (at_ < text_.size() && text_[at_] >= '0' && text_[at_] <= '9') ++at_;
+      if (at_ == first) fail("a digit");
+    };
+    skip('-');
+    if (!skip('0')) digits();
+    if (skip('.')) digits();
+    if (skip('e') || skip('E')) {
+      if (!skip('+')) skip('-');
+      digits();
+    }
+    return text_.substr(start, at_ - start);
+  }
+
   /// Nothing but white space may be left.
   void end() {
     skip_space();
