@@ -58,6 +58,24 @@ TEST_CASE("trainer: a step in several passes is the step in one", "[train]") {
   }
 }
 
+TEST_CASE("trainer: the passes of a step draw their own dropout", "[train]") {
+  const folder f("trainer_draws");
+  const auto maker = small_text(f);
+  auto c = small_training(maker);
+  auto m = small_model();
+  m.dropout = 0.2;
+  train::token_batch once(4, c.source_length, c.target_length), twice(8, c.source_length, c.target_length);
+  for (std::int64_t i = 0; i < 4; ++i) maker.make(train::portion::training, i, once, i);
+  for (std::int64_t i = 0; i < 8; ++i) maker.make(train::portion::training, i % 4, twice, i);
+  c.batch = 4;
+  trainer_type one(Exec(), model_type(m), c);
+  c.batch = 8;
+  c.micro_batches = 2;
+  trainer_type two(Exec(), model_type(m), c);
+  const double first = one.step(once).loss, both = two.step(twice).loss;
+  CHECK(std::abs(first - both) > 1e-4);
+}
+
 TEST_CASE("trainer: auxiliary losses off", "[train]") {
   const folder f("trainer_auxiliary");
   const auto maker = small_text(f);
