@@ -62,7 +62,8 @@ std::string time_left(double seconds) {
 
 } // namespace
 
-log::log(const settings& s, std::int64_t step) : settings_(s) {
+log::log(const settings& s, std::int64_t step, bool writes) : settings_(s), writes_(writes) {
+  if (!writes) return;
   const bool terminal = isatty(STDOUT_FILENO) == 1;
   bar_ = s.progress == progress_kind::bar || (s.progress == progress_kind::automatic && terminal);
   lines_ = s.progress == progress_kind::lines || (s.progress == progress_kind::automatic && !terminal);
@@ -78,6 +79,7 @@ log::log(const settings& s, std::int64_t step) : settings_(s) {
 }
 
 void log::step(const switchyard::train::step_report& r, std::int64_t tokens, double seconds) {
+  if (!writes_) return;
   const std::pair<const char*, std::string> fields[] = {{"step", std::to_string(r.step)},
                                                         {"loss", exact(r.loss)},
                                                         {"tokens", std::to_string(tokens)},
@@ -137,6 +139,7 @@ void log::show(const switchyard::train::step_report& r, std::int64_t tokens, dou
 }
 
 void log::evaluation(std::int64_t step, const switchyard::train::evaluation& e) {
+  if (!writes_) return;
   std::ostringstream json, line;
   const auto put = [&json](const switchyard::train::text_loss& t) {
     json << "\"negative_log_perplexity\": " << exact(t.negative_log_perplexity())
@@ -163,6 +166,7 @@ void log::evaluation(std::int64_t step, const switchyard::train::evaluation& e) 
 }
 
 void log::say(const std::string& line) {
+  if (!writes_) return;
   if (bar_shown_) std::printf("\n");
   bar_shown_ = false;
   std::printf("%s\n", line.c_str());

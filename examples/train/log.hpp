@@ -8,12 +8,12 @@
 
 namespace train_example {
 
-/// What a run writes: files in its folder, and lines or a bar for whoever watches. One process, or rank 0 of several.
+/// What a run writes: files in its folder, and lines or a bar for whoever watches. Of several ranks only rank 0 does.
 class log {
  public:
   /// Makes the folder. After a resume, lines behind `step` are cut off. Throws switchyard::file_error where the folder
   /// or its files cannot be written.
-  log(const settings& s, std::int64_t step);
+  log(const settings& s, std::int64_t step, bool writes);
 
   /// One line of metrics.jsonl and of metrics.csv, and what is shown. tokens: that went through the model.
   void step(const switchyard::train::step_report& r, std::int64_t tokens, double seconds);
@@ -26,7 +26,7 @@ class log {
   void show(const switchyard::train::step_report& r, std::int64_t tokens, double seconds);
 
   const settings& settings_;
-  bool bar_, lines_;
+  bool writes_, bar_ = false, lines_ = false;
   bool bar_shown_ = false;
   std::ofstream metrics_, csv_, evaluations_;
   double seconds_ = 0, tokens_ = 0; // since the last line

@@ -3,8 +3,12 @@
 #include "run.hpp"
 #include <csignal>
 #include <iostream>
+#include <switchyard/config.hpp>
+#if SWITCHYARD_HAS_MPI
+#include <switchyard/mpi.hpp>
+#endif
 
-// Trains a model on text. train --help, docs/training.md.
+// Trains a model on text, on one process or, under mpirun, on several. train --help, docs/training.md.
 
 namespace {
 volatile std::sig_atomic_t signals = 0;
@@ -13,6 +17,22 @@ void note(int number) {
   signals = signals + 1;
   if (signals > 1) std::signal(number, SIG_DFL); // who asks a third time does not want to wait
 }
+
+/// The exit status. Errors are those of all ranks, one of them says so.
+int work(int count, char** arguments, const switchyard::communicator& world) {
+  try {
+    train_example::settings settings;
+    if (!train_example::parse(count, arguments, settings, world.rank() == 0)) return 0;
+    const Kokkos::ScopeGuard kokkos(Kokkos::InitializationSettings().set_disable_warnings(true));
+    train_example::run(settings, world);
+  } catch (const std::exception& problem) {
+    const std::string what = problem.what(), prefix = "switchyard: ";
+    if (world.rank() == 0)
+      std::cerr << "train: " << (what.starts_with(prefix) ? what.substr(prefix.size()) : what) << '\n';
+    return 1;
+  }
+  return 0;
+}
 } // namespace
 
 bool train_example::asked_to_stop() {
@@ -20,17 +40,14 @@ bool train_example::asked_to_stop() {
 }
 
 int main(int count, char** arguments) {
-  try {
-    train_example::settings settings;
-    if (!train_example::parse(count, arguments, settings)) return 0;
-    std::signal(SIGINT, note);
-    std::signal(SIGTERM, note);
-    const Kokkos::ScopeGuard kokkos(Kokkos::InitializationSettings().set_disable_warnings(true));
-    train_example::run(settings);
-  } catch (const std::exception& problem) {
-    const std::string what = problem.what(), prefix = "switchyard: ";
-    std::cerr << "train: " << (what.starts_with(prefix) ? what.substr(prefix.size()) : what) << '\n';
-    return 1;
-  }
-  return 0;
+  std::signal(SIGINT, note);
+  std::signal(SIGTERM, note);
+#if SWITCHYARD_HAS_MPI
+  MPI_Init(nullptr, nullptr);
+  const int status = work(count, arguments, switchyard::mpi(MPI_COMM_WORLD));
+  MPI_Finalize();
+  return status;
+#else
+  return work(count, arguments, switchyard::self());
+#endif
 }

@@ -3,7 +3,7 @@
 #include "run_impl.hpp"
 
 namespace train_example {
-void run_bf16(const settings& s) {
-  run_in<switchyard::selective<switchyard::bfloat16>>(s);
+void run_bf16(const settings& s, const switchyard::communicator& world) {
+  run_in<switchyard::selective<switchyard::bfloat16>>(s, world);
 }
 } // namespace train_example

@@ -3,7 +3,7 @@
 #include "run_impl.hpp"
 
 namespace train_example {
-void run_f32(const settings& s) {
-  run_in<switchyard::uniform<float>>(s);
+void run_f32(const settings& s, const switchyard::communicator& world) {
+  run_in<switchyard::uniform<float>>(s, world);
 }
 } // namespace train_example

@@ -3,7 +3,7 @@
 #include "run_impl.hpp"
 
 namespace train_example {
-void run_f64(const settings& s) {
-  run_in<switchyard::uniform<double>>(s);
+void run_f64(const settings& s, const switchyard::communicator& world) {
+  run_in<switchyard::uniform<double>>(s, world);
 }
 } // namespace train_example

@@ -5,10 +5,30 @@
 #include "../02_route_text.hpp"
 #include "log.hpp"
 #include "run.hpp"
+#include <switchyard/config.hpp>
+#include <switchyard/train/resume.hpp>
 
 namespace train_example {
 
 namespace sy = switchyard;
+
+// One type for every layout: of replica x data ranks, all share the batch, and those along data the experts.
+#if SWITCHYARD_HAS_MPI
+struct replica : sy::name<"replica"> {};
+struct data : sy::name<"data"> {};
+using mesh_type = sy::mesh<sy::axis<replica>, sy::axis<data>>;
+using rules_type = sy::rules<sy::split<sy::dims::group, replica>, sy::split<sy::dims::group, data>,
+                             sy::split<sy::dims::experts, data>>;
+inline mesh_type make_mesh(const settings& s, const sy::communicator& world) {
+  return mesh_type(world, mesh_of(s, world.size()));
+}
+#else
+using mesh_type = sy::mesh<>;
+using rules_type = sy::rules<>;
+inline mesh_type make_mesh(const settings&, const sy::communicator&) {
+  return {};
+}
+#endif
 
 inline std::vector<sy::train::text_file> find_text(const settings& s) {
   if (!s.text.empty()) return sy::train::find_text(s.text);
@@ -17,48 +37,94 @@ inline std::vector<sy::train::text_file> find_text(const settings& s) {
   return files;
 }
 
+/// Has any rank been asked to stop? Collective.
+inline bool stop_together(const sy::communicator& world) {
+  const auto ranks = static_cast<std::size_t>(world.size());
+  std::vector<std::int64_t> asked(ranks, 0);
+  asked[static_cast<std::size_t>(world.rank())] = asked_to_stop() ? 1 : 0;
+  world.all_gather(asked.data(), std::vector<std::int64_t>(ranks, 1), sizeof(std::int64_t));
+  return std::find(asked.begin(), asked.end(), 1) != asked.end();
+}
+
+/// Goes on from the newest checkpoint of the run, if there is one. Says what it did. Collective.
+template <class Trainer, class Maker>
+std::string resume(const settings& s, const sy::communicator& world, Trainer& trainer, const Maker& maker) {
+  const auto path = sy::train::newest_checkpoint(world, s.out);
+  if (!path) return "nothing to resume in " + s.out + ", starting anew";
+  const sy::io::state_map state = sy::train::load_run(trainer, *path);
+  sy::detail::require(state.get<std::uint64_t>("seed") == s.seed, "--seed = ", s.seed, ": the run in ", path->string(),
+                      " has ", state.get<std::uint64_t>("seed"), "; give the same");
+  sy::detail::require(state.get<std::uint64_t>("text") == maker.from().fingerprint(), "--text: the run in ",
+                      path->string(), " was on another text, or cut it at other lengths; give the same");
+  return "resumed from " + path->string();
+}
+
 /// A run of one precision, from its first step or from a checkpoint to its last.
 template <sy::precision P>
-void run_in(const settings& s) {
+void run_in(const settings& s, const sy::communicator& world) {
   using exec_type = Kokkos::DefaultExecutionSpace;
-  using model_type = sy::transformer<exec_type, P>;
+  using model_type = sy::transformer<exec_type, P, mesh_type, rules_type>;
   const exec_type exec;
   const sy::train::example_maker maker(find_text(s), sy::train::byte_tokenizer(), objective_of(s), sy::seed{s.seed},
                                        s.held_out_every);
   const sy::train::trainer_config config = training_of(s, maker.goal());
-  const model_type model(model_of(s));
+  const model_type model(make_mesh(s, world), model_of(s));
   sy::train::trainer<model_type> trainer(exec, model, config);
+  std::string resumed;
+  if (s.resume) resumed = resume(s, world, trainer, maker);
   sy::train::batches batches(maker, trainer.examples_here(), trainer.state().position);
-  log out(s, trainer.state().step);
 
+  std::optional<log> out;
+  std::string complaint;
+  try {
+    out.emplace(s, trainer.state().step, world.rank() == 0);
+  } catch (const std::exception& problem) {
+    complaint = problem.what();
+  }
+  sy::agree(world, complaint);
   const std::int64_t experts = model.config().sparse == sy::sparse_pattern::none ? 0 : model.config().routing.experts;
   std::ostringstream head;
   head << "model " << s.preset << ": " << parameter_count(model.config()) << " parameters, " << experts
        << " experts; text: " << static_cast<double>(maker.from().bytes() / 10000) / 100 << " MB, "
-       << maker.from().languages().size() << " languages";
-  out.say(head.str());
+       << maker.from().languages().size() << " languages; " << world.size() << (world.size() == 1 ? " rank" : " ranks");
+  out->say(head.str());
+  if (!resumed.empty()) out->say(resumed);
+
   const std::int64_t tokens = s.batch * (config.source_length + config.target_length);
   const std::int64_t held_out = std::min(s.evaluate_examples, maker.from().blocks(sy::train::portion::held_out));
   const auto evaluate = [&] {
-    if (held_out > 0) out.evaluation(trainer.state().step, trainer.evaluate(maker, 0, held_out));
+    if (held_out > 0) out->evaluation(trainer.state().step, trainer.evaluate(maker, 0, held_out));
+  };
+  std::int64_t saved = trainer.state().step;
+  std::string newest = "none";
+  const auto save = [&] {
+    if (trainer.state().step == saved) return;
+    sy::io::state_map state;
+    state.set("seed", s.seed);
+    state.set("text", maker.from().fingerprint());
+    newest = sy::train::save_run(trainer, s.out, state, {.keep = s.keep, .replace = true}).path.string();
+    saved = trainer.state().step;
   };
   bool stopped = false;
   while (trainer.state().step < s.steps && !stopped) {
     const Kokkos::Timer timer;
     const auto report = trainer.step(batches);
-    out.step(report, tokens, timer.seconds());
+    out->step(report, tokens, timer.seconds());
     if (s.evaluate_every > 0 && report.step % s.evaluate_every == 0 && report.step < s.steps) evaluate();
-    stopped = asked_to_stop();
+    if (s.checkpoint_every > 0 && report.step % s.checkpoint_every == 0) save();
+    stopped = stop_together(world);
   }
-  if (stopped) {
-    out.say("stopped by a signal after step " + std::to_string(trainer.state().step) + " of " +
-            std::to_string(s.steps));
-    return;
+  save();
+  std::ostringstream end;
+  if (stopped && trainer.state().step < s.steps) {
+    end << "stopped by a signal after step " << trainer.state().step << " of " << s.steps << "; --resume goes on from "
+        << newest;
+  } else {
+    evaluate();
+    end << "done: " << trainer.state().step << " steps, " << trainer.state().skipped << " skipped; reading made "
+        << batches.waits() << " of them wait; checkpoint: " << newest;
   }
-  evaluate();
-  out.say("done: " + std::to_string(trainer.state().step) + " steps, " + std::to_string(trainer.state().skipped) +
-          " skipped; reading made " + std::to_string(batches.waits()) + " of them wait; see " + s.out +
-          "/metrics.jsonl");
+  out->say(end.str());
 }
 
 } // namespace train_example

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "settings.hpp"
 #include <CLI/CLI.hpp>
+#include <cstdio>
 #include <iostream>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -60,7 +61,7 @@ std::vector<std::string> names_of(const Map& map) {
 
 } // namespace
 
-bool parse(int count, char** arguments, settings& s) {
+bool parse(int count, char** arguments, settings& s, bool prints) {
   using sy::train::optimizer_kind;
   using sy::train::schedule_kind;
   CLI::App app("Trains a Switch Transformer, or a dense T5, on text: bytes are tokens.", "train");
@@ -124,8 +125,21 @@ bool parse(int count, char** arguments, settings& s) {
   app.add_option("--auxiliary", s.auxiliary, "factor of the auxiliary losses; 0 turns them off for fine-tuning")
       ->group(group);
 
+  group = "Ranks (mpirun -n N train ...)";
+  app.add_option("--layout", s.layout, "what ranks share: expert_data, the batch and the experts, or data, the batch")
+      ->check(CLI::IsMember({"expert_data", "data"}))
+      ->group(group);
+  app.add_option("--mesh", s.mesh, "replica=R,data=D: R replicas of the experts, each spread over D ranks")
+      ->group(group);
+
   group = "Output";
-  app.add_option("--out", s.out, "folder for metrics.jsonl, metrics.csv and evaluation.jsonl")->group(group);
+  app.add_option("--out", s.out, "folder for metrics.jsonl, metrics.csv, evaluation.jsonl and checkpoints")
+      ->group(group);
+  app.add_option("--checkpoint-every", s.checkpoint_every,
+                 "steps between checkpoints, 0: only at the end, or when a signal ends the run")
+      ->group(group);
+  app.add_option("--keep", s.keep, "checkpoints that are kept, 0: all")->group(group);
+  app.add_flag("--resume", s.resume, "go on from the newest checkpoint in --out, where there is one")->group(group);
   app.add_option("--evaluate-every", s.evaluate_every, "steps between evaluations, 0: only at the end")->group(group);
   app.add_option("--evaluate-examples", s.evaluate_examples, "held-out examples that are looked at, at most")
       ->group(group);
@@ -133,7 +147,7 @@ bool parse(int count, char** arguments, settings& s) {
   try {
     app.parse(count, arguments);
   } catch (const CLI::CallForHelp&) {
-    std::cout << app.help();
+    if (prints) std::cout << app.help();
     return false;
   } catch (const CLI::ParseError& problem) {
     throw std::runtime_error(std::string(problem.what()) + "; see train --help");
@@ -149,9 +163,24 @@ bool parse(int count, char** arguments, settings& s) {
                                std::to_string(least));
   };
   at_least("--steps", s.steps, 0);
+  at_least("--checkpoint-every", s.checkpoint_every, 0);
+  at_least("--keep", s.keep, 0);
   at_least("--evaluate-every", s.evaluate_every, 0);
   at_least("--evaluate-examples", s.evaluate_examples, 1);
   return true;
+}
+
+std::array<std::int64_t, 2> mesh_of(const settings& s, std::int64_t ranks) {
+  if (s.mesh.empty())
+    return s.layout == "data" ? std::array{ranks, std::int64_t{1}} : std::array{std::int64_t{1}, ranks};
+  long long replica = 0, data = 0;
+  int end = 0;
+  const bool read = std::sscanf(s.mesh.c_str(), "replica=%lld,data=%lld%n", &replica, &data, &end) == 2;
+  sy::detail::require(read && end == static_cast<int>(s.mesh.size()) && replica >= 1 && data >= 1, "--mesh = ", s.mesh,
+                      ": must be replica=R,data=D, with R times D ranks");
+  sy::detail::require(s.layout != "data" || data == 1, "--mesh = ", s.mesh,
+                      ": --layout data has all experts on every rank; leave one of the two out");
+  return {replica, data};
 }
 
 sy::transformer_config model_of(const settings& s) {

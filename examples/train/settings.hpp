@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #pragma once
 
+#include <array>
 #include <string>
 #include <switchyard/model/config.hpp>
 #include <switchyard/train/trainer.hpp>
@@ -34,16 +35,24 @@ struct settings {
   double learning_rate = -1, weight_decay = 0, clip = 1, auxiliary = 1;
   std::int64_t warm_up = 20;
 
+  // ranks
+  std::string layout = "expert_data"; ///< or data
+  std::string mesh;                   ///< replica=R,data=D; empty: as the layout says
+
   // output
   std::string out = "run";
-  std::int64_t evaluate_every = 100, evaluate_examples = 64, checkpoint_every = 0;
+  std::int64_t evaluate_every = 100, evaluate_examples = 64, checkpoint_every = 0, keep = 2;
   bool resume = false;
   progress_kind progress = progress_kind::automatic;
 };
 
 /// Reads the command line, and the file that it names; of a setting in both the command line's counts. Returns false
-/// where there is nothing to do (--help). Throws std::runtime_error with a message for the user.
-bool parse(int count, char** arguments, settings& s);
+/// where there is nothing to do but --help. Throws std::runtime_error with a message for the user.
+bool parse(int count, char** arguments, settings& s, bool prints);
+
+/// Extents of the mesh of `ranks` ranks: replicas of all experts, and ranks that share the experts of one replica. The
+/// batch is split over both. Throws switchyard::invalid_argument.
+std::array<std::int64_t, 2> mesh_of(const settings& s, std::int64_t ranks);
 
 /// What the settings mean for the library. Throws switchyard::invalid_argument.
 switchyard::transformer_config model_of(const settings& s);

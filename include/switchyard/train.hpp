@@ -3,7 +3,8 @@
 #pragma once
 
 /// \file
-/// Training of the models: text, objectives, optimizers, and the order of a step.
+/// Training of the models: text, objectives, optimizers, the order of a step, and runs that are resumed.
 
 #include <switchyard/model.hpp>
-#include <switchyard/train/trainer.hpp>
+#include <switchyard/train/resume.hpp>
+#include <switchyard/train/upcycle.hpp>

@@ -21,6 +21,7 @@ tests_for() { # the mesh and the layouts are tested on ranks; products have test
   layout-*) echo "mpi_layouts" ;;
   *:mesh/*) echo "mpi_tensors mpi_communicators" ;;
   *:model/* | *:layer/dense_layer.hpp) echo "model" ;;
+  *:train/*) echo "train" ;;
   *:gemm/*) echo "unit gradients properties gemm_portable gemm_avx512" ;;
   *) echo "unit gradients properties" ;;
   esac

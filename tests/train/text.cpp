@@ -214,6 +214,7 @@ TEST_CASE("examples: functions of seed and number, every block once per epoch", 
   };
   int differ = 0;
   std::set<tokens_type> epochs[2];
+  std::vector<tokens_type> order;
   std::map<std::int32_t, std::int64_t> bytes;
   for (std::int64_t i = 0; i < 2 * n; ++i) {
     const auto [tokens, info] = example(maker, train::portion::training, i);
@@ -224,11 +225,15 @@ TEST_CASE("examples: functions of seed and number, every block once per epoch", 
       if (maker.tokens().bytes_of(t) > 0) text.push_back(t);
     std::sort(text.begin(), text.end());
     epochs[i / n].insert(text);
+    order.push_back(text);
     bytes[info.language] += info.bytes;
     CHECK(info.targets >= info.bytes + 2);
   }
   CHECK(differ > n);
   CHECK(epochs[0] == epochs[1]);
+  int same_place = 0;
+  for (std::size_t i = 0; 2 * i < order.size(); ++i) same_place += order[i] == order[i + order.size() / 2] ? 1 : 0;
+  CHECK(2 * same_place < n); // another order in every epoch
   CHECK(bytes.size() == 2);
   CHECK(example(maker, train::portion::training, 0).first != example(maker, train::portion::training, n).first);
   CHECK(example(maker, train::portion::held_out, 3).first != example(maker, train::portion::training, 3).first);

@@ -56,7 +56,7 @@ inline train::trainer_config small_training(const maker_type& maker) {
 template <class Trainer>
 std::map<std::string, std::string> bytes_of(const Trainer& t) {
   std::map<std::string, std::string> all;
-  t.for_each_state([&](const std::string& name, const train::state_slice& slice, const auto& view) {
+  t.for_each_state([&](const std::string& name, const sy::parameter_slice& slice, const auto& view) {
     const auto host = Kokkos::create_mirror_view_and_copy(Kokkos::HostSpace(), view);
     std::string& bytes = all[name];
     CHECK(bytes.empty()); // names are unique

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "trainer_checks.hpp"
 #include <catch2/matchers/catch_matchers_string.hpp>
+#include <switchyard/train/upcycle.hpp>
 
 using namespace switchyard_test;
 using Catch::Matchers::ContainsSubstring;
@@ -55,6 +56,24 @@ TEST_CASE("trainer: a step in several passes is the step in one", "[train]") {
     CHECK(difference(several.gradients(), one.gradients()) < 1e-12);
     CHECK(difference(several.weights(), one.weights()) < 1e-12);
   }
+}
+
+TEST_CASE("trainer: the passes of a step draw their own dropout", "[train]") {
+  const folder f("trainer_draws");
+  const auto maker = small_text(f);
+  auto c = small_training(maker);
+  auto m = small_model();
+  m.dropout = 0.2;
+  train::token_batch once(4, c.source_length, c.target_length), twice(8, c.source_length, c.target_length);
+  for (std::int64_t i = 0; i < 4; ++i) maker.make(train::portion::training, i, once, i);
+  for (std::int64_t i = 0; i < 8; ++i) maker.make(train::portion::training, i % 4, twice, i);
+  c.batch = 4;
+  trainer_type one(Exec(), model_type(m), c);
+  c.batch = 8;
+  c.micro_batches = 2;
+  trainer_type two(Exec(), model_type(m), c);
+  const double first = one.step(once).loss, both = two.step(twice).loss;
+  CHECK(std::abs(first - both) > 1e-4);
 }
 
 TEST_CASE("trainer: auxiliary losses off", "[train]") {
@@ -169,4 +188,111 @@ TEST_CASE("trainer: what cannot be", "[train]") {
   CHECK_THAT(error_of([](auto& c) { c.optimizer.beta2 = 1; }), ContainsSubstring("beta2 = 1"));
   trainer_type t(Exec(), model, small_training(maker));
   CHECK_THROWS_AS(t.step(train::token_batch(7, 40, t.config().target_length)), sy::invalid_argument);
+}
+
+TEST_CASE("distillation: the loss of both, and its gradient", "[train]") {
+  const folder f("trainer_distillation");
+  const auto maker = small_text(f);
+  const auto c = small_training(maker);
+  auto dense = small_model();
+  dense.sparse = sy::sparse_pattern::none;
+  const model_type teacher_model(small_model()), student(dense);
+  const Exec exec{};
+  const auto teacher_weights = teacher_model.init(exec, sy::seed{8}), weights = student.init(exec, sy::seed{9});
+  train::token_batch b(c.batch, c.source_length, c.target_length);
+  for (std::int64_t i = 0; i < c.batch; ++i) maker.make(train::portion::training, i, b, i);
+  auto tape = student.make_tape(exec, c.batch, c.source_length, c.target_length);
+  const auto gradients = student.zeros(exec);
+  const auto loss_with = [&](const auto* teacher) {
+    const auto packed = student.pack(exec, weights);
+    train::forget_teacher(tape);
+    if (teacher != nullptr) (*teacher)(b.source, b.target, dense, tape);
+    student.forward(exec, packed, b.source, b.target, tape, {.training = true});
+    student.backward(exec, packed, tape, gradients);
+    return student.summary(exec, tape).loss;
+  };
+  using teacher_type = train::teacher<model_type>;
+  const auto asks = [&](const model_type& model, const auto& of, double soft) {
+    return teacher_type(exec, model, of, c.batch, c.source_length, c.target_length, soft);
+  };
+  const teacher_type none = asks(teacher_model, teacher_weights, 0), some = asks(teacher_model, teacher_weights, 0.25),
+                     all = asks(teacher_model, teacher_weights, 1);
+  const teacher_type* nobody = nullptr;
+  const double hard = loss_with(nobody);
+  CHECK(std::abs(loss_with(&none) / hard - 1) < 1e-13);
+  const double soft = loss_with(&all);
+  CHECK(std::abs(loss_with(&some) / (0.75 * hard + 0.25 * soft) - 1) < 1e-13);
+  CHECK(std::abs(soft / hard - 1) > 1e-3);
+  // The gradient is that of the loss.
+  const double* gradient[] = {gradients.embedding.data(), gradients.decoder.blocks[0].ffn.dense.wi.data(),
+                              gradients.encoder.norm.data(), gradients.decoder.blocks[1].cross.v.data()};
+  double* weight[] = {weights.embedding.data() + 100 * 32, weights.decoder.blocks[0].ffn.dense.wi.data(),
+                      weights.encoder.norm.data(), weights.decoder.blocks[1].cross.v.data()};
+  gradient[0] += 100 * 32;
+  for (std::size_t p = 0; p < 4; ++p)
+    for (const std::size_t i : {3u, 17u}) {
+      loss_with(&some);
+      const double slope = gradient[p][i], here = weight[p][i], step = 1e-5;
+      weight[p][i] = here + step;
+      const double up = loss_with(&some);
+      weight[p][i] = here - step;
+      const double down = loss_with(&some);
+      weight[p][i] = here;
+      CHECK(std::abs((up - down) / (2 * step) - slope) < 1e-8 + 1e-6 * std::abs(slope));
+    }
+  // A model that has learned all there is to learn from itself: no gradient.
+  auto plain = dense;
+  plain.z_loss = 0;
+  const model_type same(plain);
+  const teacher_type itself = asks(same, weights, 1);
+  const auto packed = same.pack(exec, weights);
+  itself(b.source, b.target, plain, tape);
+  same.forward(exec, packed, b.source, b.target, tape, {.training = true});
+  same.backward(exec, packed, tape, gradients);
+  train::norm_of_gradients<Exec, typename model_type::gradients_type> norm(gradients);
+  CHECK(norm(exec, sy::self(), gradients, 0).norm < 1e-13);
+
+  auto other = small_model();
+  other.vocabulary = 400;
+  CHECK_THROWS_AS(some(b.source, b.target, other, tape), sy::invalid_argument);
+  CHECK_THROWS_AS(asks(teacher_model, teacher_weights, 1.5), sy::invalid_argument);
+  // In a trainer, which forgets the teacher when it evaluates.
+  trainer_type t(exec, student, c), alone(exec, student, c);
+  t.learn_from(some);
+  const auto r = t.step(b), r_alone = alone.step(b);
+  CHECK(std::abs(r.loss - r_alone.loss) > 1e-4);
+  CHECK(difference(t.gradients(), alone.gradients()) > 1e-3);
+  t.learn_from(nullptr);
+  put_bytes(t, bytes_of(alone));
+  t.resume(alone.state());
+  CHECK(t.step(b).loss == alone.step(b).loss);
+}
+
+TEST_CASE("parameters of one model in another: dense from Switch, experts from dense", "[train]") {
+  auto dense = small_model();
+  dense.sparse = sy::sparse_pattern::none;
+  const Exec exec{};
+  const model_type many(small_model()), one(dense);
+  const auto experts = many.init(exec, sy::seed{1}), student = one.init(exec, sy::seed{2});
+  const auto before = student.decoder.blocks[1].ffn.dense.wi(3, 5);
+  const auto taken = train::copy_parameters(exec, experts, student);
+  CHECK(taken.experts == 0);
+  CHECK(taken.left == 4); // wi and wo of the two layers that are sparse in the teacher
+  CHECK(student.embedding(7, 3) == experts.embedding(7, 3));
+  CHECK(student.decoder.blocks[1].cross.v(4, 2) == experts.decoder.blocks[1].cross.v(4, 2));
+  CHECK(student.decoder.blocks[0].ffn.dense.wi(3, 5) == experts.decoder.blocks[0].ffn.dense.wi(3, 5));
+  CHECK(student.decoder.blocks[1].ffn.dense.wi(3, 5) == before);
+
+  const auto upcycled = many.init(exec, sy::seed{3});
+  const auto router = upcycled.decoder.blocks[1].ffn.sparse.router(2, 1);
+  const auto made = train::copy_parameters(exec, student, upcycled);
+  CHECK(made.experts == 4);
+  CHECK(made.left == 2); // the routers
+  CHECK(made.same == taken.same);
+  for (std::size_t e = 0; e < 4; ++e) {
+    CHECK(upcycled.decoder.blocks[1].ffn.sparse.wi(e, 3, 5) == student.decoder.blocks[1].ffn.dense.wi(3, 5));
+    CHECK(upcycled.encoder.blocks[1].ffn.sparse.wo(e, 6, 1) == student.encoder.blocks[1].ffn.dense.wo(6, 1));
+  }
+  CHECK(upcycled.decoder.blocks[1].ffn.sparse.router(2, 1) == router);
+  CHECK(upcycled.encoder.norm(3) == student.encoder.norm(3));
 }

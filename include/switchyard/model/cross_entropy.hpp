@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #pragma once
 
+#include <functional>
 #include <switchyard/model/detail/cross_entropy_kernels.hpp>
 #include <switchyard/model/linear.hpp>
 
@@ -43,6 +44,12 @@ struct loss_blocks {
   std::int64_t first = 0, all = 0; ///< number of the first one here; blocks of all ranks
 };
 
+/// How much of the loss goes back.
+struct loss_gradient {
+  double scale = 1;
+  double normalizer = 0; ///< what the sums are divided by; 0: the number of targets of this pass
+};
+
 /// What the backward needs of the forward, and the memory of a block.
 template <class T, class Space>
 struct cross_entropy_tape {
@@ -56,6 +63,11 @@ struct cross_entropy_tape {
   loss_blocks blocks;
   matrix<double, Space> block_sums; // [blocks of all ranks, 4]
   vector<double, Space> sums;       // [4]
+
+  // Where targets are more than tokens (distillation): called for each block of rows, the one after the loss of tokens
+  // has been made, to change row_sums; the other in the place of what makes d_logits. Logits of the block are there.
+  std::function<void(std::int64_t begin, std::int64_t count)> change_loss;
+  std::function<void(std::int64_t begin, std::int64_t count, const loss_gradient&)> make_gradient;
 
   cross_entropy_tape() = default;
   /// For up to `rows` rows, all of them here, `block` at a time. Allocates.
@@ -97,6 +109,7 @@ void cross_entropy_here(const Exec& exec, const cross_entropy_settings& set, con
     detail::logits_of<Engine, T>(exec, set.logit_scale, here, detail::rows_of(x, begin, here.count), head, tape.logits);
     Kokkos::parallel_for("switchyard::model::row_loss", detail::tasks(exec, here.count),
                          kernel{tape.logits, targets, begin, set.ignore, tape.lse, tape.row_sums});
+    if (tape.change_loss) tape.change_loss(begin, here.count);
   }
   Kokkos::parallel_for(
       "switchyard::model::loss_sums", detail::tasks(exec, tape.blocks.here),
@@ -116,11 +129,14 @@ void cross_entropy(const Exec& exec, const cross_entropy_settings& set, const X&
   sum_loss(exec, tape);
 }
 
-/// How much of the loss goes back.
-struct loss_gradient {
-  double scale = 1;
-  double normalizer = 0; ///< what the sums are divided by; 0: the number of targets of this pass
-};
+/// Logits of the block of rows that begins at `begin`, as the forward had them, into tape.logits.
+template <class Engine, class Exec, class T, class Space, class X>
+void logits_of_block(const Exec& exec, const cross_entropy_settings& set, const X& x,
+                     const packed_linear<Engine, Exec, T>& head, const cross_entropy_tape<T, Space>& tape,
+                     std::int64_t begin) {
+  const auto& here = tape.rows - begin < tape.block ? tape.rest : tape.whole;
+  detail::logits_of<Engine, T>(exec, set.logit_scale, here, detail::rows_of(x, begin, here.count), head, tape.logits);
+}
 
 /// dx [rows, M] = and gradient [vocabulary, M] (=|+=) of scale * loss / normalizer. x, head and targets as in the
 /// forward.
@@ -136,9 +152,12 @@ void cross_entropy_backward(const Exec& exec, const cross_entropy_settings& set,
     const auto x_here = detail::rows_of(x, begin, here.count);
     const auto d_here = detail::rows_of(tape.d_logits, 0, here.count);
     detail::logits_of<Engine, T>(exec, set.logit_scale, here, x_here, head, tape.logits);
-    Kokkos::parallel_for("switchyard::model::logit_gradient", detail::tasks(exec, here.count),
-                         kernel{tape.logits, targets, begin, set.ignore, set.z, set.logit_scale, how.scale,
-                                how.normalizer, tape.lse, tape.sums, tape.d_logits});
+    if (tape.make_gradient)
+      tape.make_gradient(begin, here.count, how);
+    else
+      Kokkos::parallel_for("switchyard::model::logit_gradient", detail::tasks(exec, here.count),
+                           kernel{tape.logits, targets, begin, set.ignore, set.z, set.logit_scale, how.scale,
+                                  how.normalizer, tape.lse, tape.sums, tape.d_logits});
     linear<Engine>(exec, here, d_here, head.transposed, detail::rows_of(dx, begin, here.count));
     linear_weight_gradient<Engine>(exec, here, d_here, x_here, head.transposed, gradient, accumulate || begin > 0);
   }

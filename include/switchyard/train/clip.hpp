@@ -5,15 +5,15 @@
 #include <cmath>
 #include <switchyard/mesh/communicator.hpp>
 #include <switchyard/model/parameters.hpp>
+#include <switchyard/train/detail/fill_over_ranks.hpp>
 #include <switchyard/train/detail/optimizer_kernels.hpp>
-#include <switchyard/train/detail/sum_over_ranks.hpp>
 
 /// \file
 /// Clipping by the norm of all gradients together:  g <- g min(1, limit / |g|),  |g|^2 = sum over all parameters.
 ///
 /// Every parameter counts once, wherever and how often it lies on ranks. The squares of each matrix (of each expert, of
-/// a stack) are one number, which its owner puts in its global place and all others leave at 0; summing that list over
-/// the ranks is exact, and the list is summed in one order, so that splitting experts and batches changes no bit.
+/// a stack) are one number, which its owner puts in its global place and hands to all others; the list is then summed
+/// in one order on every rank, so that splitting experts and batches changes no bit.
 
 namespace switchyard::train {
 
@@ -79,7 +79,7 @@ class norm_of_gradients {
       for (std::int64_t m = 0; p.owned && m < p.count; ++m)
         for (std::int64_t b = 0; b < p.blocks; ++b)
           list_[static_cast<std::size_t>(p.number + m)] += host_(static_cast<std::size_t>(p.begin + m * p.blocks + b));
-    detail::sum_over_ranks(comm, list_.data(), list_.size(), all_);
+    detail::fill_over_ranks(comm, list_.data(), list_.size(), all_);
     double squares = 0;
     for (const double square : list_) squares += square;
 

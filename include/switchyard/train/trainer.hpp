@@ -2,14 +2,15 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #pragma once
 
+#include <functional>
 #include <map>
-#include <optional>
 #include <switchyard/mesh/agree.hpp>
 #include <switchyard/model/transformer.hpp>
 #include <switchyard/train/batches.hpp>
 #include <switchyard/train/clip.hpp>
-#include <switchyard/train/detail/sum_over_ranks.hpp>
+#include <switchyard/train/detail/fill_over_ranks.hpp>
 #include <switchyard/train/detail/trainer_kernels.hpp>
+#include <switchyard/train/distillation.hpp>
 #include <switchyard/train/evaluation.hpp>
 #include <switchyard/train/optimizer.hpp>
 #include <switchyard/train/schedule.hpp>
@@ -55,12 +56,6 @@ struct step_report {
   double read_seconds = 0, forward_seconds = 0, backward_seconds = 0, optimizer_seconds = 0;
 };
 
-/// A part of a named tensor: the whole one's shape, and the box of it that is here.
-struct state_slice {
-  std::vector<std::int64_t> shape, offset, extent;
-  bool owned = true; ///< of equal copies on several ranks, exactly one is
-};
-
 /// Trains a model: weights, gradients, optimizer, and the order of a step,
 ///
 ///   for each pass of the step: forward, backward (gradients += of loss / targets of the whole step)
@@ -80,8 +75,8 @@ class trainer {
 
   /// Makes and initializes everything. Throws invalid_argument for a configuration that cannot be. On a mesh
   /// collective; comm: all its ranks.
-  trainer(const exec_type& exec, const Model& model, const trainer_config& config, const communicator& comm = self())
-      : exec_(exec), model_(model), config_((check(config, model), config)), comm_(comm),
+  trainer(const exec_type& exec, const Model& model, const trainer_config& config)
+      : exec_(exec), model_(model), config_((check(config, model), config)), comm_(model.mesh().world()),
         weights_(model_.init(exec, seed{config.seed})), gradients_(model_.zeros(exec)),
         packed_(model_.pack(exec, weights_)),
         tape_(model_.make_tape(exec, pass_size(), config.source_length, config.target_length)),
@@ -115,8 +110,7 @@ class trainer {
     step_report r;
     r.step = state_.step + 1;
     r.learning_rate = config_.schedule(r.step);
-    const std::int64_t targets = count_of_all_ranks(batch.targets());
-    r.targets = static_cast<double>(targets);
+    r.targets = targets_of_all_ranks(batch);
     const double passes = static_cast<double>(config_.micro_batches), normalizer = std::max(r.targets, 1.0);
     for (std::int64_t pass = 0; pass < config_.micro_batches; ++pass) {
       Kokkos::Timer timer;
@@ -141,7 +135,7 @@ class trainer {
     r.optimizer_seconds = timer.seconds();
     state_.step = r.step;
     state_.position = batch.position + config_.batch;
-    state_.tokens += targets;
+    state_.tokens += static_cast<std::int64_t>(r.targets);
     return r;
   }
 
@@ -170,6 +164,15 @@ class trainer {
   template <class F>
   void for_each_state(const F& f) const;
 
+  /// From now on every pass of step() asks a teacher (train/distillation.hpp) first and learns from it; nullptr: from
+  /// the targets alone, as evaluate() always is. The loss that steps report is then that of both.
+  void
+  learn_from(std::function<void(const typename Model::tokens_view& source, const typename Model::tokens_view& target,
+                                const transformer_config&, typename Model::tape_type&)>
+                 teacher) {
+    teacher_ = std::move(teacher);
+  }
+
   /// Goes on from this state, with the weights and the optimizer's state that are there now.
   void resume(const trainer_state& state) {
     state_ = state;
@@ -181,13 +184,8 @@ class trainer {
   static void check(const trainer_config& c, const Model& model);
   void check(const token_batch& batch) const;
   std::int64_t pass_size() const { return config_.batch / config_.micro_batches; }
-  part sequences_here() const {
-    if constexpr (requires { model_.sequences_here(pass_size()); })
-      return model_.sequences_here(pass_size());
-    else
-      return {0, pass_size()};
-  }
-  std::map<std::string, state_slice> slices() const;
+  part sequences_here() const { return model_.sequences_here(pass_size()); }
+  std::map<std::string, parameter_slice> slices() const;
   template <class View>
   parameter_place place(const std::string& name, const View& view);
   static tokens_view tokens(const char* what, std::int64_t sequences, std::int64_t length) {
@@ -208,10 +206,17 @@ class trainer {
     if (comm_.size() > 1) agree(comm_, complaint);
     if (problem) std::rethrow_exception(problem);
   }
-  std::int64_t count_of_all_ranks(std::int64_t here) const {
-    double sum = static_cast<double>(here); // exact, as counts are below 2^53
-    detail::sum_over_ranks(comm_, &sum, 1, gathered_);
-    return static_cast<std::int64_t>(sum);
+  double targets_of_all_ranks(const token_batch& batch) {
+    const part here = sequences_here();
+    list_.assign(static_cast<std::size_t>(config_.batch), 0.0);
+    for (std::int64_t pass = 0; pass < config_.micro_batches; ++pass)
+      for (std::int64_t i = 0; i < here.count; ++i)
+        list_[static_cast<std::size_t>(pass * pass_size() + here.begin + i)] =
+            static_cast<double>(batch.sequences[static_cast<std::size_t>(pass * here.count + i)].targets);
+    detail::fill_over_ranks(comm_, list_.data(), list_.size(), gathered_);
+    double sum = 0; // exact
+    for (const double targets : list_) sum += targets;
+    return sum;
   }
 
   /// The forward of pass number `pass` of a batch.
@@ -226,6 +231,8 @@ class trainer {
     };
     copy(batch.source, source_);
     copy(batch.target, target_);
+    forget_teacher(tape_);
+    if (training && teacher_) teacher_(source_, target_, model_.config(), tape_);
     const auto draw = static_cast<std::uint32_t>(state_.step * config_.micro_batches + pass);
     model_.forward(exec_, packed_, source_, target_, tape_, {.training = training, .step = draw});
     return model_.summary(exec_, tape_);
@@ -233,8 +240,7 @@ class trainer {
 
   void update(step_report& r) {
     const Kokkos::Profiling::ScopedRegion region("switchyard::trainer::optimizer");
-    if constexpr (requires { model_.reduce_gradients(exec_, tape_, gradients_); })
-      model_.reduce_gradients(exec_, tape_, gradients_);
+    model_.reduce_gradients(exec_, tape_, gradients_);
     const gradient_norm norm = norm_(exec_, comm_, gradients_, config_.clip);
     r.gradient_norm = norm.norm;
     r.skipped = !norm.finite;
@@ -261,7 +267,10 @@ class trainer {
   tokens_view source_, target_; // [sequences here of a pass, length]
   model::vector<double, space> sequence_loss_;
   typename model::vector<double, space>::host_mirror_type host_loss_;
-  mutable std::vector<double> gathered_;
+  std::vector<double> list_, gathered_; // of numbers that ranks tell each other
+  std::function<void(const typename Model::tokens_view&, const typename Model::tokens_view&, const transformer_config&,
+                     typename Model::tape_type&)>
+      teacher_;
   trainer_state state_;
 };
 

@@ -34,27 +34,12 @@ void trainer<Model>::check(const token_batch& batch) const {
   fits("target", batch.target, config_.target_length);
 }
 
-/// Where the parameters lie, by name: all of each, unless the model says otherwise.
+/// Where the parameters lie, by name.
 template <class Model>
-std::map<std::string, state_slice> trainer<Model>::slices() const {
-  std::map<std::string, state_slice> found;
-  if constexpr (requires { model_.for_each_parameter_slice([](const auto&...) {}, weights_); }) {
-    model_.for_each_parameter_slice(
-        [&](const std::string& name, const auto& slice, const auto&) {
-          found[name] = {slice.shape, slice.offset, slice.extent, slice.owned};
-        },
-        weights_);
-  } else {
-    for_each_parameter(
-        [&](const std::string& name, const auto& view) {
-          state_slice s;
-          for (unsigned i = 0; i < view.rank(); ++i) s.shape.push_back(static_cast<std::int64_t>(view.extent(i)));
-          s.offset.assign(s.shape.size(), 0);
-          s.extent = s.shape;
-          found[name] = s;
-        },
-        weights_);
-  }
+std::map<std::string, parameter_slice> trainer<Model>::slices() const {
+  std::map<std::string, parameter_slice> found;
+  model_.for_each_parameter_slice(
+      [&](const std::string& name, const parameter_slice& slice, const auto&) { found[name] = slice; }, weights_);
   return found;
 }
 
@@ -63,7 +48,7 @@ template <class View>
 parameter_place trainer<Model>::place(const std::string& name, const View&) {
   static_assert(View::rank >= 1 && View::rank <= 3);
   const auto all = slices();
-  const state_slice& s = all.at(name);
+  const parameter_slice& s = all.at(name);
   if (View::rank < 3) return {s.owned, 0, 1};
   return {s.owned, s.offset[0], s.shape[0]};
 }
@@ -74,7 +59,7 @@ void trainer<Model>::for_each_state(const F& f) const {
   const auto all = slices();
   for_each_parameter([&](const std::string& name, const auto& view) { f(name, all.at(name), view); }, weights_);
   optimizer_.for_each_state([&](const std::string& name, const std::string& parameter, const auto& view) {
-    state_slice s = all.at(parameter);
+    parameter_slice s = all.at(parameter);
     // The factors of a matrix lack one of its last two dimensions.
     const auto drop = [&s](std::size_t from_end) {
       for (auto* numbers : {&s.shape, &s.offset, &s.extent})
@@ -99,8 +84,6 @@ evaluation trainer<Model>::evaluate(const example_maker<Tokenizer>& maker, std::
   const part here = sequences_here();
   token_batch batch(here.count, config_.source_length, config_.target_length);
   // Of every example its loss, targets, bytes and language + 1, put in place by the rank that has it.
-  const auto numbers = static_cast<std::size_t>(4 * pass);
-  std::vector<double> list(numbers);
   evaluation e;
   for (const std::string& language : maker.from().languages()) e.languages.push_back({language, {}});
   for (std::int64_t begin = first; begin < first + count; begin += pass) {
@@ -119,18 +102,18 @@ evaluation trainer<Model>::evaluate(const example_maker<Tokenizer>& maker, std::
         detail::sequence_loss_kernel<space>{tape_.loss.row_sums, config_.target_length, sequence_loss_});
     Kokkos::deep_copy(exec_, host_loss_, sequence_loss_);
     exec_.fence("switchyard: the losses are read on the host");
-    std::fill(list.begin(), list.end(), 0.0);
+    list_.assign(static_cast<std::size_t>(4 * pass), 0.0);
     for (std::int64_t i = 0; i < here.count; ++i) {
       const sequence_info& s = batch.sequences[static_cast<std::size_t>(i)];
-      double* to = list.data() + 4 * (here.begin + i);
+      double* to = list_.data() + 4 * (here.begin + i);
       to[0] = host_loss_(static_cast<std::size_t>(i));
       to[1] = static_cast<double>(s.targets);
       to[2] = static_cast<double>(s.bytes);
       to[3] = static_cast<double>(s.language + 1);
     }
-    detail::sum_over_ranks(comm_, list.data(), numbers, gathered_);
+    detail::fill_over_ranks(comm_, list_.data(), list_.size(), gathered_);
     for (std::int64_t i = 0; i < pass; ++i) {
-      const double* of = list.data() + 4 * i;
+      const double* of = list_.data() + 4 * i;
       const auto language = static_cast<std::int64_t>(of[3]) - 1;
       if (language < 0) continue;
       const auto targets = static_cast<std::int64_t>(of[1]), bytes = static_cast<std::int64_t>(of[2]);
