@@ -72,6 +72,7 @@ log::log(const settings& s, std::int64_t step, bool writes) : settings_(s), writ
   metrics_ = opened(fs::path(s.out) / "metrics.jsonl", step, true);
   csv_ = opened(fs::path(s.out) / "metrics.csv", step, false);
   evaluations_ = opened(fs::path(s.out) / "evaluation.jsonl", step, true);
+  loads_ = opened(fs::path(s.out) / "experts.jsonl", step, true);
   if (csv_.tellp() == 0)
     csv_ << "step,loss,tokens,seconds,dropped_fraction,learning_rate,cross_entropy,auxiliary,accuracy,gradient_norm,"
             "skipped,read_seconds,forward_seconds,backward_seconds,optimizer_seconds\n";
@@ -163,6 +164,26 @@ void log::evaluation(std::int64_t step, const switchyard::train::evaluation& e) 
   }
   evaluations_ << json.str() << "}}\n" << std::flush;
   say(line.str());
+}
+
+void log::loads(std::int64_t step, const std::vector<std::vector<std::int64_t>>& of_layers) {
+  if (writes_) loads_ << nlohmann::json{{"step", step}, {"load", of_layers}}.dump() << '\n' << std::flush;
+}
+
+void log::about(const std::vector<std::pair<std::string, std::string>>& facts, const std::string& picture) {
+  if (!writes_) return;
+  nlohmann::ordered_json all;
+  for (const auto& [name, value] : facts) all[name] = value;
+  const auto write = [&](const char* name, const std::string& text) {
+    const fs::path path = fs::path(settings_.out) / name;
+    std::ofstream file(path, std::ios::trunc);
+    file << text << std::flush;
+    if (!file)
+      throw switchyard::file_error("--out = \"" + path.string() + "\": cannot be written; name another folder");
+  };
+  write("run.json", all.dump(1) + '\n');
+  write("config.json", settings_.given);
+  if (!picture.empty()) write("layout.svg", picture);
 }
 
 void log::say(const std::string& line) {

@@ -19,6 +19,10 @@ class log {
   void step(const switchyard::train::step_report& r, std::int64_t tokens, double seconds);
   /// One line of evaluation.jsonl, and one that is shown.
   void evaluation(std::int64_t step, const switchyard::train::evaluation& e);
+  /// One line of experts.jsonl.
+  void loads(std::int64_t step, const std::vector<std::vector<std::int64_t>>& of_layers);
+  /// config.json, with which this run can be repeated, run.json, what a report says about it, and its layout.svg.
+  void about(const std::vector<std::pair<std::string, std::string>>& facts, const std::string& picture);
   /// A line for whoever watches.
   void say(const std::string& line);
 
@@ -28,7 +32,7 @@ class log {
   const settings& settings_;
   bool writes_, bar_ = false, lines_ = false;
   bool bar_shown_ = false;
-  std::ofstream metrics_, csv_, evaluations_;
+  std::ofstream metrics_, csv_, evaluations_, loads_;
   double seconds_ = 0, tokens_ = 0; // since the last line
   std::int64_t shown_ = 0;          // its step
   double per_step_ = 0;             // seconds, smoothed

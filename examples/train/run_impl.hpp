@@ -6,6 +6,7 @@
 #include "log.hpp"
 #include "run.hpp"
 #include <switchyard/config.hpp>
+#include <switchyard/mesh/picture.hpp>
 #include <switchyard/train/resume.hpp>
 
 namespace train_example {
@@ -29,6 +30,24 @@ inline mesh_type make_mesh(const settings&, const sy::communicator&) {
   return {};
 }
 #endif
+
+/// Which rank holds what, as SVG; nothing where one process has all.
+template <class Mesh>
+std::string picture_of(const Mesh& mesh, const sy::transformer_config& c, std::int64_t groups, std::int64_t tokens) {
+  if constexpr (Mesh::rank == 0) {
+    return {};
+  } else {
+    using x = sy::tensor_of<float, Mesh, rules_type, sy::dims::group, sy::dims::token, sy::dims::d_model>;
+    using wi = sy::tensor_of<float, Mesh, rules_type, sy::dims::experts, sy::dims::d_model, sy::dims::d_ff>;
+    using other = sy::tensor_of<float, Mesh, rules_type, sy::dims::d_model, sy::dims::d_ff>;
+    sy::picture_column column{"equal letters hold equal values", {}};
+    column.panels.push_back({"tokens", sy::layout_of<x>(mesh.extents(), {groups, tokens, c.d_model})});
+    if (c.sparse != sy::sparse_pattern::none)
+      column.panels.push_back({"experts", sy::layout_of<wi>(mesh.extents(), {c.routing.experts, c.d_model, c.d_ff})});
+    column.panels.push_back({"other weights", sy::layout_of<other>(mesh.extents(), {c.d_model, c.d_ff})});
+    return sy::draw_svg("Which rank holds what", {column});
+  }
+}
 
 inline std::vector<sy::train::text_file> find_text(const settings& s) {
   if (!s.text.empty()) return sy::train::find_text(s.text);
@@ -89,6 +108,23 @@ void run_in(const settings& s, const sy::communicator& world) {
        << maker.from().languages().size() << " languages; " << world.size() << (world.size() == 1 ? " rank" : " ranks");
   out->say(head.str());
   if (!resumed.empty()) out->say(resumed);
+  const auto rounded = [](double number) {
+    std::ostringstream text;
+    text << number;
+    return text.str();
+  };
+  out->about({{"name", s.name.empty() ? s.preset : s.name},
+              {"parameters", std::to_string(parameter_count(model.config()))},
+              {"experts", std::to_string(experts)},
+              {"ranks", std::to_string(world.size())},
+              {"threads per rank", std::to_string(exec.concurrency())},
+              {"text, MB", rounded(static_cast<double>(maker.from().bytes() / 10000) / 100)},
+              {"sequences per step", std::to_string(s.batch)},
+              {"tokens per sequence", std::to_string(config.source_length + config.target_length)},
+              {"learning rate", rounded(config.schedule.rate)},
+              {"seed", std::to_string(s.seed)}},
+             picture_of(make_mesh(s, world), model.config(),
+                        s.batch / s.micro_batches / model.config().sequences_per_group, config.target_length));
 
   const std::int64_t tokens = s.batch * (config.source_length + config.target_length);
   const std::int64_t held_out = std::min(s.evaluate_examples, maker.from().blocks(sy::train::portion::held_out));
@@ -110,6 +146,8 @@ void run_in(const settings& s, const sy::communicator& world) {
     const Kokkos::Timer timer;
     const auto report = trainer.step(batches);
     out->step(report, tokens, timer.seconds());
+    if (s.loads_every > 0 && report.step % s.loads_every == 0 && experts > 0)
+      out->loads(report.step, trainer.expert_loads());
     if (s.evaluate_every > 0 && report.step % s.evaluate_every == 0 && report.step < s.steps) evaluate();
     if (s.checkpoint_every > 0 && report.step % s.checkpoint_every == 0) save();
     stopped = stop_together(world);

@@ -26,7 +26,20 @@ const std::map<std::string, sy::transformer_config (*)()> presets{
 /// The configuration file: one JSON object, whose keys are the options' names.
 class json_file : public CLI::Config {
  public:
-  std::string to_config(const CLI::App*, bool, bool, std::string) const override { return "{}"; }
+  std::string to_config(const CLI::App* app, bool, bool, std::string) const override {
+    json all = json::object();
+    for (const CLI::Option* o : app->get_options())
+      if (o->get_configurable() && o->count() > 0) {
+        const auto values = o->results();
+        const std::string name = o->get_single_name();
+        if (values.size() > 1)
+          all[name] = values;
+        else
+          all[name] = o->get_expected_max() == 0 ? json(true) : json(values.at(0)); // a flag, or a value
+      }
+    for (const char* of_one_run : {"resume", "out", "config", "help", "progress"}) all.erase(of_one_run);
+    return all.dump(1) + '\n';
+  }
   std::vector<CLI::ConfigItem> from_config(std::istream& in) const override {
     std::set<std::string> seen;
     const auto watch_keys = [&seen](int depth, json::parse_event_t event, json& key) {
@@ -97,6 +110,9 @@ bool parse(int count, char** arguments, settings& s, bool prints) {
   app.add_option("--eval-capacity-factor", s.eval_capacity_factor, "the same in evaluation")->group(group);
   app.add_option("--load-balance", s.load_balance, "coefficient of the load-balancing loss")->group(group);
   app.add_option("--jitter", s.jitter, "noise on the router's input, in training")->group(group);
+  app.add_option("--sequences-per-group", s.sequences_per_group,
+                 "sequences that share the slots of the experts; must divide the batch of every rank")
+      ->group(group);
   app.add_option("--dropout", s.dropout, "dropout outside of experts")->group(group);
   app.add_option("--expert-dropout", s.expert_dropout, "dropout in experts")->group(group);
 
@@ -135,6 +151,7 @@ bool parse(int count, char** arguments, settings& s, bool prints) {
   group = "Output";
   app.add_option("--out", s.out, "folder for metrics.jsonl, metrics.csv, evaluation.jsonl and checkpoints")
       ->group(group);
+  app.add_option("--name", s.name, "of the run, in reports")->group(group);
   app.add_option("--checkpoint-every", s.checkpoint_every,
                  "steps between checkpoints, 0: only at the end, or when a signal ends the run")
       ->group(group);
@@ -143,6 +160,7 @@ bool parse(int count, char** arguments, settings& s, bool prints) {
   app.add_option("--evaluate-every", s.evaluate_every, "steps between evaluations, 0: only at the end")->group(group);
   app.add_option("--evaluate-examples", s.evaluate_examples, "held-out examples that are looked at, at most")
       ->group(group);
+  app.add_option("--loads-every", s.loads_every, "steps between lines of experts.jsonl, 0: none")->group(group);
   one_of("--progress", progress, shown, "auto: a bar in a terminal, else lines", group);
   try {
     app.parse(count, arguments);
@@ -152,6 +170,7 @@ bool parse(int count, char** arguments, settings& s, bool prints) {
   } catch (const CLI::ParseError& problem) {
     throw std::runtime_error(std::string(problem.what()) + "; see train --help");
   }
+  s.given = app.config_to_str();
   s.preset = preset;
   s.precision = precisions.at(precision);
   s.optimizer = optimizers.at(optimizer);
@@ -166,6 +185,7 @@ bool parse(int count, char** arguments, settings& s, bool prints) {
   at_least("--checkpoint-every", s.checkpoint_every, 0);
   at_least("--keep", s.keep, 0);
   at_least("--evaluate-every", s.evaluate_every, 0);
+  at_least("--loads-every", s.loads_every, 0);
   at_least("--evaluate-examples", s.evaluate_examples, 1);
   return true;
 }
@@ -191,6 +211,7 @@ sy::transformer_config model_of(const settings& s) {
   if (s.experts == 0) c.sparse = sy::sparse_pattern::none;
   if (s.experts >= 0) c.routing.experts = s.experts;
   if (s.experts > 0 && c.sparse == sy::sparse_pattern::none) c.sparse = sy::sparse_pattern::every_nth;
+  if (s.sequences_per_group > 0) c.sequences_per_group = s.sequences_per_group;
   c.routing.eval_capacity_factor = 2; // the paper's, which trains with 1.25
   set(s.capacity_factor, c.routing.capacity_factor);
   set(s.eval_capacity_factor, c.routing.eval_capacity_factor);

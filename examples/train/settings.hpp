@@ -21,6 +21,7 @@ struct settings {
   std::int64_t experts = -1;
   double capacity_factor = -1, eval_capacity_factor = -1, load_balance = -1, jitter = -1;
   double dropout = -1, expert_dropout = -1;
+  std::int64_t sequences_per_group = -1;
 
   // text
   std::vector<std::string> text;
@@ -41,9 +42,13 @@ struct settings {
 
   // output
   std::string out = "run";
+  std::string name; ///< of the run, in reports
+  std::int64_t loads_every = 10;
   std::int64_t evaluate_every = 100, evaluate_examples = 64, checkpoint_every = 0, keep = 2;
   bool resume = false;
   progress_kind progress = progress_kind::automatic;
+
+  std::string given; ///< what was asked for, as a file that --config reads
 };
 
 /// Reads the command line, and the file that it names; of a setting in both the command line's counts. Returns false

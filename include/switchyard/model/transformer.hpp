@@ -143,6 +143,10 @@ class transformer {
   /// axis that splits the batch an all-gather of 8 bytes per Switch layer.
   model_summary summary(const Exec& exec, const tape_type& tape) const;
 
+  /// Slots in use of every expert of each Switch layer, encoder first, in the last forward of all ranks. Waits for
+  /// exec; makes vectors.
+  std::vector<std::vector<std::int64_t>> expert_loads(const Exec& exec, const tape_type& tape) const;
+
   /// Bytes that this rank sends to others in a forward, a backward and a reduce_gradients over this tape, per axis and
   /// collective; as switch_layer::traffic where layers are dropless. Does not communicate.
   model_traffic<Mesh::rank> traffic(const tape_type& tape, bool training = true) const;

@@ -96,6 +96,8 @@ class trainer {
   const gradients_type& gradients() const { return gradients_; } ///< of the last step, not clipped
   const typename Model::packed_type& packed() const { return packed_; }
   const communicator& comm() const { return comm_; }
+  /// Slots in use of every expert of each Switch layer in the last pass. Waits; makes vectors.
+  std::vector<std::vector<std::int64_t>> expert_loads() const { return model_.expert_loads(exec_, tape_); }
 
   /// Which sequences of a batch are this rank's.
   batch_part examples_here() const {

@@ -161,6 +161,13 @@ model_traffic<M::rank> transformer<E, P, M, R>::traffic(const tape_type& t, bool
 }
 
 template <class E, precision P, class M, class R>
+std::vector<std::vector<std::int64_t>> transformer<E, P, M, R>::expert_loads(const E& exec, const tape_type& t) const {
+  std::vector<std::vector<std::int64_t>> loads;
+  for_each_sparse(t, [&](const auto& layer) { loads.push_back(sparse_ffn_.sparse().expert_load(exec, layer)); });
+  return loads;
+}
+
+template <class E, precision P, class M, class R>
 model_summary transformer<E, P, M, R>::summary(const E& exec, const tape_type& t) const {
   const auto sums = model::read_sums(exec, t.loss);
   model_summary s;
