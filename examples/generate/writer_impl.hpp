@@ -52,8 +52,8 @@ std::vector<std::string> write_in(const train_example::settings& s, const std::f
     const auto result = generator.generate(exec, packed, has_encoder ? source : nothing, has_encoder ? nothing : source,
                                            {.temperature = r.temperature, .seed = r.seed + i});
     const auto back = Kokkos::create_mirror_view_and_copy(Kokkos::HostSpace(), result);
-    const std::int32_t* first = back.data() + prompt;
-    written.push_back(decode(r.texts[i], {first, back.data() + back.size()}, has_encoder));
+    const std::vector<std::int32_t> result_tokens(back.data() + prompt, back.data() + back.size());
+    written.push_back(decode(r.texts[i], result_tokens, has_encoder));
   }
   return written;
 }

@@ -170,10 +170,18 @@ void log::loads(std::int64_t step, const std::vector<std::vector<std::int64_t>>&
   if (writes_) loads_ << nlohmann::json{{"step", step}, {"load", of_layers}}.dump() << '\n' << std::flush;
 }
 
-void log::about(const std::vector<std::pair<std::string, std::string>>& facts, const std::string& picture) {
+void log::about(const run_facts& f) {
   if (!writes_) return;
-  nlohmann::ordered_json all;
-  for (const auto& [name, value] : facts) all[name] = value;
+  const nlohmann::ordered_json all{{"name", settings_.name.empty() ? settings_.preset : settings_.name},
+                                   {"parameters", f.parameters},
+                                   {"experts", f.experts},
+                                   {"ranks", f.ranks},
+                                   {"threads per rank", f.threads},
+                                   {"text, MB", std::round(10 * f.megabytes) / 10},
+                                   {"sequences per step", settings_.batch},
+                                   {"tokens per sequence", f.sequence_tokens},
+                                   {"learning rate", f.learning_rate},
+                                   {"seed", settings_.seed}};
   const auto write = [&](const char* name, const std::string& text) {
     const fs::path path = fs::path(settings_.out) / name;
     std::ofstream file(path, std::ios::trunc);
@@ -183,7 +191,7 @@ void log::about(const std::vector<std::pair<std::string, std::string>>& facts, c
   };
   write("run.json", all.dump(1) + '\n');
   write("config.json", settings_.given);
-  if (!picture.empty()) write("layout.svg", picture);
+  if (!f.picture.empty()) write("layout.svg", f.picture);
 }
 
 void log::say(const std::string& line) {

@@ -8,6 +8,16 @@
 
 namespace train_example {
 
+/// What a report says about a run beside its settings.
+struct run_facts {
+  std::int64_t parameters = 0, experts = 0;
+  int ranks = 1, threads = 1; ///< threads of each rank
+  double megabytes = 0;       ///< of text
+  std::int64_t sequence_tokens = 0;
+  double learning_rate = 0; ///< the largest
+  std::string picture;      ///< which rank holds what, SVG; or empty
+};
+
 /// What a run writes: files in its folder, and lines or a bar for whoever watches. Of several ranks only rank 0 does.
 class log {
  public:
@@ -22,7 +32,7 @@ class log {
   /// One line of experts.jsonl.
   void loads(std::int64_t step, const std::vector<std::vector<std::int64_t>>& of_layers);
   /// config.json, with which this run can be repeated, run.json, what a report says about it, and its layout.svg.
-  void about(const std::vector<std::pair<std::string, std::string>>& facts, const std::string& picture);
+  void about(const run_facts& facts);
   /// A line for whoever watches.
   void say(const std::string& line);
 

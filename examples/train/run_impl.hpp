@@ -4,50 +4,13 @@
 
 #include "../02_route_text.hpp"
 #include "log.hpp"
+#include "ranks.hpp"
 #include "run.hpp"
-#include <switchyard/config.hpp>
-#include <switchyard/mesh/picture.hpp>
 #include <switchyard/train/resume.hpp>
 
 namespace train_example {
 
 namespace sy = switchyard;
-
-// One type for every layout: of replica x data ranks, all share the batch, and those along data the experts.
-#if SWITCHYARD_HAS_MPI
-struct replica : sy::name<"replica"> {};
-struct data : sy::name<"data"> {};
-using mesh_type = sy::mesh<sy::axis<replica>, sy::axis<data>>;
-using rules_type = sy::rules<sy::split<sy::dims::group, replica>, sy::split<sy::dims::group, data>,
-                             sy::split<sy::dims::experts, data>>;
-inline mesh_type make_mesh(const settings& s, const sy::communicator& world) {
-  return mesh_type(world, mesh_of(s, world.size()));
-}
-#else
-using mesh_type = sy::mesh<>;
-using rules_type = sy::rules<>;
-inline mesh_type make_mesh(const settings&, const sy::communicator&) {
-  return {};
-}
-#endif
-
-/// Which rank holds what, as SVG; nothing where one process has all.
-template <class Mesh>
-std::string picture_of(const Mesh& mesh, const sy::transformer_config& c, std::int64_t groups, std::int64_t tokens) {
-  if constexpr (Mesh::rank == 0) {
-    return {};
-  } else {
-    using x = sy::tensor_of<float, Mesh, rules_type, sy::dims::group, sy::dims::token, sy::dims::d_model>;
-    using wi = sy::tensor_of<float, Mesh, rules_type, sy::dims::experts, sy::dims::d_model, sy::dims::d_ff>;
-    using other = sy::tensor_of<float, Mesh, rules_type, sy::dims::d_model, sy::dims::d_ff>;
-    sy::picture_column column{"equal letters hold equal values", {}};
-    column.panels.push_back({"tokens", sy::layout_of<x>(mesh.extents(), {groups, tokens, c.d_model})});
-    if (c.sparse != sy::sparse_pattern::none)
-      column.panels.push_back({"experts", sy::layout_of<wi>(mesh.extents(), {c.routing.experts, c.d_model, c.d_ff})});
-    column.panels.push_back({"other weights", sy::layout_of<other>(mesh.extents(), {c.d_model, c.d_ff})});
-    return sy::draw_svg("Which rank holds what", {column});
-  }
-}
 
 inline std::vector<sy::train::text_file> find_text(const settings& s) {
   if (!s.text.empty()) return sy::train::find_text(s.text);
@@ -108,23 +71,16 @@ void run_in(const settings& s, const sy::communicator& world) {
        << maker.from().languages().size() << " languages; " << world.size() << (world.size() == 1 ? " rank" : " ranks");
   out->say(head.str());
   if (!resumed.empty()) out->say(resumed);
-  const auto rounded = [](double number) {
-    std::ostringstream text;
-    text << number;
-    return text.str();
-  };
-  out->about({{"name", s.name.empty() ? s.preset : s.name},
-              {"parameters", std::to_string(parameter_count(model.config()))},
-              {"experts", std::to_string(experts)},
-              {"ranks", std::to_string(world.size())},
-              {"threads per rank", std::to_string(exec.concurrency())},
-              {"text, MB", rounded(static_cast<double>(maker.from().bytes() / 10000) / 100)},
-              {"sequences per step", std::to_string(s.batch)},
-              {"tokens per sequence", std::to_string(config.source_length + config.target_length)},
-              {"learning rate", rounded(config.schedule.rate)},
-              {"seed", std::to_string(s.seed)}},
-             picture_of(make_mesh(s, world), model.config(),
-                        s.batch / s.micro_batches / model.config().sequences_per_group, config.target_length));
+  const std::int64_t sequences = s.batch / s.micro_batches;
+  out->about({.parameters = parameter_count(model.config()),
+              .experts = experts,
+              .ranks = world.size(),
+              .threads = exec.concurrency(),
+              .megabytes = static_cast<double>(maker.from().bytes()) / 1e6,
+              .sequence_tokens = config.source_length + config.target_length,
+              .learning_rate = config.schedule.rate,
+              .picture = picture_of(make_mesh(s, world), model.config(), sequences / model.config().sequences_per_group,
+                                    config.target_length)});
 
   const std::int64_t tokens = s.batch * (config.source_length + config.target_length);
   const std::int64_t held_out = std::min(s.evaluate_examples, maker.from().blocks(sy::train::portion::held_out));
