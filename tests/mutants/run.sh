@@ -10,7 +10,7 @@ root=$(cd "$here/../.." && pwd)
 work=${SWITCHYARD_MUTANT_DIR:-$root/build/mutants}
 mkdir -p "$work"
 
-rm -rf "$work/source" "$work/pristine"
+rm -rf "$work/source" "$work/pristine" "$work/build" # an interrupted run leaves a mutant behind
 mkdir -p "$work/source"
 (cd "$root" && tar c --exclude=./build --exclude=./.git .) | tar x -C "$work/source"
 cp -r "$work/source/include/switchyard" "$work/pristine"
