@@ -205,7 +205,7 @@ class manifest_parser {
 
   template <class Item>
   void sort_by_name(std::vector<Item>& items, const char* what) {
-    std::ranges::sort(items, {}, &Item::name);
+    std::sort(items.begin(), items.end(), [](const Item& a, const Item& b) { return b.name > a.name; });
     for (std::size_t i = 1; i < items.size(); ++i)
       if (items[i].name == items[i - 1].name)
         fail("the ", what, " ", shown(items[i].name), " is given twice; ", damaged);
