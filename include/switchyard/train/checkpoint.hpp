@@ -77,9 +77,12 @@ inline std::vector<found_checkpoint> list_checkpoints(const std::filesystem::pat
 
 /// The complete checkpoint of the largest step in `folder`, or none. Local.
 inline std::optional<std::filesystem::path> newest_checkpoint(const std::filesystem::path& folder) {
-  for (const found_checkpoint& c : detail::find_checkpoints(folder))
-    if (c.status == checkpoint_status::complete) return c.path;
-  return std::nullopt;
+  std::optional<std::filesystem::path> newest;
+  detail::visit_checkpoints(folder, [&](const found_checkpoint& c) {
+    if (c.status == checkpoint_status::complete) newest = c.path;
+    return !newest;
+  });
+  return newest;
 }
 
 /// The same, as rank 0 sees it, on every rank. Collective.

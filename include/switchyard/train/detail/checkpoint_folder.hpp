@@ -15,6 +15,8 @@
 #include <switchyard/io/shard.hpp>
 #include <switchyard/io/xxh64.hpp>
 #include <switchyard/train/checkpoint_types.hpp>
+#include <tuple>
+#include <utility>
 #include <vector>
 
 /// \file
@@ -96,39 +98,60 @@ inline io::manifest open_checkpoint(const fs::path& path) {
   return m;
 }
 
-/// Everything in `folder` that has the name of a checkpoint, newest first, the complete one of a step before others.
-inline std::vector<found_checkpoint> find_checkpoints(const fs::path& folder) {
-  std::vector<found_checkpoint> result;
+/// What a name that step_in_name found stands for. Reads no data.
+inline found_checkpoint judge(const fs::path& path, std::int64_t step, bool is_temporary) {
+  found_checkpoint found{path, step};
+  if (is_temporary) {
+    found.why = "a save that was interrupted, or is under way; remove it if nobody writes it";
+  } else if (std::error_code ignored; !fs::exists(fs::symlink_status(path / marker_name, ignored))) {
+    found.why = "COMPLETE is missing: a save or a removal was interrupted; remove it if nobody writes it";
+  } else {
+    try {
+      const io::manifest m = open_checkpoint(path);
+      if (m.step != step)
+        throw file_error("it is the checkpoint of step " + std::to_string(m.step) + "; rename it back");
+      found.status = checkpoint_status::complete;
+    } catch (const error& e) {
+      found.status = checkpoint_status::damaged;
+      found.why = e.what();
+    }
+  }
+  return found;
+}
+
+/// f(checkpoint) for everything in `folder` that has the name of one, by step, newest first, until f returns false.
+template <class F>
+void visit_checkpoints(const fs::path& folder, const F& f) {
+  struct candidate {
+    std::int64_t step;
+    bool is_temporary;
+    fs::path path;
+  };
+  std::vector<candidate> all;
   std::error_code ignored;
-  if (!fs::exists(folder, ignored)) return result;
+  if (!fs::exists(folder, ignored)) return;
   try {
     for (const fs::directory_entry& entry : fs::directory_iterator(folder)) {
       const std::string name = entry.path().filename().string();
       const auto step = find_step(name);
-      if (!step || (!step->rest.empty() && !step->rest.starts_with(".tmp-"))) continue;
-      found_checkpoint found{entry.path(), step->step};
-      if (!step->rest.empty()) {
-        found.why = "a save that was interrupted, or is under way; remove it if nobody writes it";
-      } else if (std::error_code none; !fs::exists(fs::symlink_status(entry.path() / marker_name, none))) {
-        found.why = "COMPLETE is missing: a save or a removal was interrupted; remove it if nobody writes it";
-      } else {
-        try {
-          const io::manifest m = open_checkpoint(entry.path());
-          if (m.step != found.step)
-            throw file_error("it is the checkpoint of step " + std::to_string(m.step) + "; rename it back");
-          found.status = checkpoint_status::complete;
-        } catch (const error& e) {
-          found.status = checkpoint_status::damaged;
-          found.why = e.what();
-        }
-      }
-      result.push_back(std::move(found));
+      if (step && (step->rest.empty() || step->rest.starts_with(".tmp-")))
+        all.push_back({step->step, !step->rest.empty(), entry.path()});
     }
   } catch (const std::system_error& e) {
     throw file_error(folder.string() + ": cannot be read (" + e.what() + "); check the folder and its permissions");
   }
-  std::sort(result.begin(), result.end(), [](const found_checkpoint& a, const found_checkpoint& b) {
-    return std::tuple(b.step, a.status, a.path) < std::tuple(a.step, b.status, b.path);
+  std::sort(all.begin(), all.end(), [](const candidate& a, const candidate& b) {
+    return std::tie(b.step, a.is_temporary, a.path) < std::tie(a.step, b.is_temporary, b.path);
+  });
+  for (const candidate& c : all)
+    if (!f(judge(c.path, c.step, c.is_temporary))) return;
+}
+
+inline std::vector<found_checkpoint> find_checkpoints(const fs::path& folder) {
+  std::vector<found_checkpoint> result;
+  visit_checkpoints(folder, [&](found_checkpoint found) {
+    result.push_back(std::move(found));
+    return true;
   });
   return result;
 }

@@ -4,11 +4,15 @@
 
 #include <cstdint>
 #include <cstring>
+#include <memory>
+#include <new>
+#include <sstream>
 #include <string>
 #include <string_view>
 #include <switchyard/core/error.hpp>
 #include <switchyard/mesh/agree.hpp>
 #include <switchyard/mesh/communicator.hpp>
+#include <utility>
 #include <vector>
 
 /// \file
@@ -32,6 +36,8 @@ problem attempt(const Body& body) {
     return {};
   } catch (const invalid_argument& e) {
     return {true, plain(e.what())};
+  } catch (const std::bad_alloc&) {
+    return {false, "out of memory; use more ranks or a machine with more"};
   } catch (const std::exception& e) {
     return {false, plain(e.what())};
   }
