@@ -19,6 +19,7 @@ sed -i 's/-Werror>/-w>/' "$work/source/cmake/own_targets.cmake" # a mutant may l
 tests_for() { # the mesh and the layouts are tested on ranks; products have tests of their own that take a while to build
   case $1 in
   layout-*) echo "mpi_layouts" ;;
+  model-*) echo "mpi_models" ;;
   *:mesh/*) echo "mpi_tensors mpi_communicators" ;;
   *:model/* | *:layer/dense_layer.hpp) echo "model" ;;
   *:gemm/*) echo "unit gradients properties gemm_portable gemm_avx512" ;;
