@@ -93,12 +93,10 @@ struct panel_product_kernel {
         kernels->multiply(left, height, b.data() + panel * kernels->chunks * kernels->depth * width, sum[m], own);
       }
       const std::int64_t here = std::min(width, n_count - p * width);
-      in_vector_code([&] {
-        if (here == Full)
-          finish(tile, p * width, std::integral_constant<int, Full>(), sum);
-        else
-          finish(tile, p * width, static_cast<int>(here), sum);
-      });
+      if (here == Full)
+        finish(tile, p * width, std::integral_constant<int, Full>(), sum);
+      else
+        finish(tile, p * width, static_cast<int>(here), sum);
     }
     kernels->leave();
   }
