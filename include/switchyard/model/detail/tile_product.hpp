@@ -2,8 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #pragma once
 
+#include <switchyard/core/avx512.hpp>
 #include <switchyard/core/vector_code.hpp>
-#include <switchyard/gemm/detail/avx512_kernels.hpp>
 
 // Products of tiles that are in a cache, by one thread: what attention is made of. Plain loops, and the same for CPUs
 // with AVX-512 with their sums in registers.
@@ -58,7 +58,7 @@ struct tile_call {
 /// Rows * Vectors sums in registers, over the whole depth.
 template <class R, int Rows, int Vectors>
 [[gnu::target("avx512f")]] void avx512_tile(const tile_call<R>& call) {
-  using lane = gemm::detail::avx512<R>;
+  using lane = avx512<R>;
   constexpr int Width = line<R>;
   typename lane::vector sum[Rows][Vectors];
 #pragma GCC unroll 8
