@@ -178,6 +178,7 @@ void add(number n, const char* name, const sizes& s) {
 }
 
 void entries() {
+  Kokkos::push_finalize_hook(release_baselines);
   using bf16 = sy::selective<sy::bfloat16>;
   if (chosen().control) {
     add<bf16>(number::bf16, "bf16", {64, 16, 4, 2});

@@ -20,6 +20,7 @@ tests_for() { # the mesh and the layouts are tested on ranks; products have test
   case $1 in
   layout-*) echo "mpi_layouts" ;;
   checkpoint-*) echo "checkpoint" ;;
+  model-*) echo "mpi_models" ;;
   *:mesh/*) echo "mpi_tensors mpi_communicators" ;;
   *:model/* | *:layer/dense_layer.hpp) echo "model" ;;
   *:train/*) echo "train" ;;

@@ -114,9 +114,9 @@ class switch_layer {
 
   /// dy -> dx and gradients (=|+=) of <y, dy> + loss_scale * (sum of coefficient * auxiliary loss). Communicates the
   /// transpose of what forward did, and, unless the tape leaves that to the caller, one all-reduce over each axis that
-  /// splits groups, of the gradients of what is
-  /// replicated there; the router's is never summed over the axis of d_ff, whose ranks have the same tokens. Wants the
-  /// packed weights and the x of that forward; may be called again, for another dy. Phase "backward".
+  /// splits groups, of the gradients of what is replicated there; the router's is never summed over the axis of d_ff,
+  /// whose ranks have the same tokens. Wants the packed weights and the x of that forward; may be called again, for
+  /// another dy. Phase "backward".
   template <class DY, class DX>
   void backward(const Exec& exec, const packed_type& packed, const DY& dy, const DX& dx, tape_type& tape,
                 const gradients_type& gradients, const backward_options& options = {}) const;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <switchyard/core/random.hpp>
+#include <switchyard/core/vector_code.hpp>
 #include <switchyard/model/types.hpp>
 
 /// \file
@@ -40,6 +41,9 @@ struct dropout_kernel {
   matrix<T, Space> to;
 
   KOKKOS_FUNCTION void operator()(std::int64_t row) const {
+    in_vector_code([&] { run(row); });
+  }
+  KOKKOS_FUNCTION void run(std::int64_t row) const {
     const auto n = static_cast<std::int64_t>(from.extent(1));
     const T* x = from.data() + row * n;
     T* y = to.data() + row * n;

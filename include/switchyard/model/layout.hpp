@@ -3,7 +3,6 @@
 #pragma once
 
 #include <switchyard/layer/layout.hpp>
-#include <switchyard/mesh/agree.hpp>
 #include <switchyard/model/parameters.hpp>
 
 /// \file
@@ -36,36 +35,4 @@ struct parameter_slice {
   bool owned = true;                        ///< of all ranks that have this part, exactly one owns it
 };
 
-namespace detail {
-
-/// Throws disagreement on every rank alike where one of them was given another configuration; of the Switch layers'
-/// own fields those that they do not compare themselves, before anything is validated. Collective.
-inline void agree_on_config(const communicator& world, const transformer_config& c) {
-  const auto number = [](auto policy) { return static_cast<int>(policy); };
-  agree_on(world, {{"vocabulary", c.vocabulary},
-                   {"d_model", c.d_model},
-                   {"d_ff", c.d_ff},
-                   {"heads", c.heads},
-                   {"d_kv", c.d_kv},
-                   {"encoder_layers", c.encoder_layers},
-                   {"decoder_layers", c.decoder_layers},
-                   {"activation", number(c.activation)},
-                   {"gated", c.gated},
-                   {"sparse", number(c.sparse)},
-                   {"sparse_n", c.sparse_n},
-                   {"sequences_per_group", c.sequences_per_group},
-                   {"auxiliary", number(c.auxiliary)},
-                   {"relative_buckets", c.relative_buckets},
-                   {"relative_max_distance", c.relative_max_distance},
-                   {"tied", c.tied},
-                   {"pad_token", c.pad_token},
-                   {"dropout", c.dropout},
-                   {"z_loss", c.z_loss},
-                   {"norm_epsilon", c.norm_epsilon},
-                   {"init_scale", c.init_scale},
-                   {"seed", c.seed}});
-  if (c.sparse != sparse_pattern::none) agree_on_config(world, c.switch_layers());
-}
-
-} // namespace detail
 } // namespace switchyard

@@ -2,8 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #pragma once
 
-#include <switchyard/layer/detail/agree_on_config.hpp>
 #include <switchyard/mesh/phase.hpp>
+#include <switchyard/model/detail/agree_on_config.hpp>
 #include <switchyard/model/layout.hpp>
 #include <switchyard/model/transformer_tape.hpp>
 

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #pragma once
 
+#include <switchyard/core/vector_code.hpp>
 #include <switchyard/gemm/detail/micro_kernels.hpp>
 
 namespace switchyard::gemm::detail {
@@ -17,10 +18,26 @@ struct panel_pack_kernel {
   bool transposed;
 
   void operator()(std::int64_t task) const {
+    in_vector_code([&] { run(task); });
+  }
+
+  void run(std::int64_t task) const {
     const std::int64_t slabs = ceil_div(k_count, Rows);
     const std::int64_t begin = task % slabs * Rows, end = std::min(begin + Rows, k_count);
     const std::int64_t p = task / slabs % source_panels, g = task / slabs / source_panels;
     const std::int64_t n_begin = p * width, n_here = std::min(width, n_count - n_begin);
+    T* const to = panels.data() + (g * panel_total + panel_begin + p * panel_step) * k_total * width;
+    if constexpr (rows_together<T> == 2)
+      if (transposed && k_begin % 2 == 0 && (end - begin) % 2 == 0) {
+        for (std::int64_t n = 0; n < n_here; ++n) { // a pair of numbers of a row of the source is one of the panel
+          T column[Rows];
+          convert(&source(g, n_begin + n, begin), end - begin, column);
+          for (std::int64_t k = 0; k < (end - begin) / 2; ++k)
+            std::memcpy(static_cast<void*>(to + (k_begin + begin + 2 * k) * width + 2 * n), column + 2 * k,
+                        sizeof(std::uint32_t));
+        }
+        return;
+      }
     T block[Rows * 64]; // width is at most 64
     for (std::int64_t k = begin; k < end && !transposed; ++k)
       convert(&source(g, k, n_begin), n_here, block + (k - begin) * 64);
@@ -29,9 +46,7 @@ struct panel_pack_kernel {
       convert(&source(g, n_begin + n, begin), end - begin, column);
       for (std::int64_t k = 0; k < end - begin; ++k) block[k * 64 + n] = column[k];
     }
-    place_rows(k_begin + begin, end - begin, n_here, width,
-               panels.data() + (g * panel_total + panel_begin + p * panel_step) * k_total * width,
-               [&](std::int64_t i) { return block + i * 64; });
+    place_rows(k_begin + begin, end - begin, n_here, width, to, [&](std::int64_t i) { return block + i * 64; });
   }
 };
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <switchyard/core/lanes.hpp>
+#include <switchyard/core/vector_code.hpp>
 #include <switchyard/model/detail/sum_rows.hpp>
 
 namespace switchyard::model::detail {
@@ -20,6 +21,9 @@ struct rms_norm_kernel {
   vector<acc, Space> inverse; // [rows]
 
   KOKKOS_FUNCTION void operator()(std::int64_t row) const {
+    in_vector_code([&] { run(row); });
+  }
+  KOKKOS_FUNCTION void run(std::int64_t row) const {
     const auto n = static_cast<std::int64_t>(x.extent(1));
     const T* from = x.data() + row * n;
     T* KOKKOS_RESTRICT to = y.data() + row * n;
@@ -47,6 +51,9 @@ struct rms_norm_gradient_kernel {
   matrix<acc, Space> scale_sums; // [blocks, M]
 
   KOKKOS_FUNCTION void operator()(std::int64_t block) const {
+    in_vector_code([&] { run(block); });
+  }
+  KOKKOS_FUNCTION void run(std::int64_t block) const {
     const auto n = static_cast<std::int64_t>(x.extent(1)), rows = static_cast<std::int64_t>(x.extent(0));
     const std::int64_t end = (block + 1) * norm_block < rows ? (block + 1) * norm_block : rows;
     acc* KOKKOS_RESTRICT sums = scale_sums.data() + block * n;

@@ -2,11 +2,11 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #pragma once
 
-#include <Kokkos_Core.hpp>
-#include <cstdint>
+#include <switchyard/core/avx512.hpp>
+#include <switchyard/core/vector_code.hpp>
 
-// Products of tiles that are in a cache, by one thread: what attention is made of. The one place to put kernels for a
-// certain CPU: everything else is written so that these two functions see all of the arithmetic.
+// Products of tiles that are in a cache, by one thread: what attention is made of. Plain loops, and the same for CPUs
+// with AVX-512 with their sums in registers.
 
 namespace switchyard::model::detail {
 
@@ -36,12 +36,107 @@ KOKKOS_INLINE_FUNCTION void multiply_block(std::int64_t depth, const R* KOKKOS_R
     for (int j = 0; j < Width; ++j) c[i * c_row + j] = sum[i][j];
 }
 
+/// A product of tiles: c [rows, width] += a [rows, depth] b [depth, width]; a(i, k) = a[i * a_row + k * a_step].
+template <class R>
+struct tile_call {
+  std::int64_t depth;
+  const R* a;
+  std::int64_t a_row, a_step;
+  const R* b;
+  std::int64_t b_row;
+  R* c;
+  std::int64_t c_row;
+};
+
+#if defined(__x86_64__) && defined(__GNUC__)
+
+#if defined(__NVCC__) // as in gemm/detail/avx512_kernels.hpp
+#pragma nv_diagnostic push
+#pragma nv_diag_suppress 1675
+#endif
+
+/// Rows * Vectors sums in registers, over the whole depth.
+template <class R, int Rows, int Vectors>
+[[gnu::target("avx512f")]] void avx512_tile(const tile_call<R>& call) {
+  using lane = avx512<R>;
+  constexpr int Width = line<R>;
+  typename lane::vector sum[Rows][Vectors];
+#pragma GCC unroll 8
+  for (int i = 0; i < Rows; ++i)
+#pragma GCC unroll 4
+    for (int v = 0; v < Vectors; ++v) sum[i][v] = lane::load(call.c + i * call.c_row + v * Width);
+  const R* a = call.a;
+  const R* b = call.b;
+#pragma GCC unroll 1
+  for (std::int64_t k = 0; k < call.depth; ++k, a += call.a_step, b += call.b_row) {
+    typename lane::vector right[Vectors];
+#pragma GCC unroll 4
+    for (int v = 0; v < Vectors; ++v) right[v] = lane::read(b + v * Width);
+#pragma GCC unroll 8
+    for (int i = 0; i < Rows; ++i) {
+      const typename lane::vector left = lane::broadcast(a + i * call.a_row);
+#pragma GCC unroll 4
+      for (int v = 0; v < Vectors; ++v) sum[i][v] = lane::multiply_add(left, right[v], sum[i][v]);
+    }
+  }
+#pragma GCC unroll 8
+  for (int i = 0; i < Rows; ++i)
+#pragma GCC unroll 4
+    for (int v = 0; v < Vectors; ++v) lane::store(call.c + i * call.c_row + v * Width, sum[i][v]);
+}
+
+#if defined(__NVCC__)
+#pragma nv_diagnostic pop
+#endif
+
+/// Columns of 4, 2 and 1 vectors, rows in even blocks of up to 6: 6 x 4 sums, 4 of b and one of a fill the registers.
+template <class R>
+struct avx512_tiles {
+  static constexpr std::int64_t block = 6;
+  template <int Vectors>
+  static void columns(tile_call<R> call, std::int64_t rows) {
+    using function = void (*)(const tile_call<R>&);
+    static constexpr function of_rows[block] = {avx512_tile<R, 1, Vectors>, avx512_tile<R, 2, Vectors>,
+                                                avx512_tile<R, 3, Vectors>, avx512_tile<R, 4, Vectors>,
+                                                avx512_tile<R, 5, Vectors>, avx512_tile<R, 6, Vectors>};
+    const std::int64_t blocks = (rows + block - 1) / block;
+    const R* a = call.a;
+    R* c = call.c;
+    for (std::int64_t i = 0, row = 0; i < blocks; ++i) {
+      const std::int64_t end = rows * (i + 1) / blocks;
+      call.a = a + row * call.a_row;
+      call.c = c + row * call.c_row;
+      of_rows[end - row - 1](call);
+      row = end;
+    }
+  }
+  static void run(tile_call<R> call, std::int64_t rows, std::int64_t width) {
+    const auto next = [&](auto vectors) {
+      columns<vectors>(call, rows);
+      call.b += vectors * line<R>;
+      call.c += vectors * line<R>;
+      width -= vectors * line<R>;
+    };
+    while (width >= 4 * line<R>) next(std::integral_constant<int, 4>());
+    if (width >= 2 * line<R>) next(std::integral_constant<int, 2>());
+    if (width >= line<R>) next(std::integral_constant<int, 1>());
+  }
+};
+
+#endif
+
 /// c [rows, width] += a [rows, depth] b [depth, width]; a(i, k) = a[i * a_row + k * a_step], so a may be transposed;
 /// width is a multiple of line<R>. A row's sum runs over k in order, whatever rows are beside it.
 template <class R>
 KOKKOS_INLINE_FUNCTION void multiply_add(std::int64_t rows, std::int64_t width, std::int64_t depth, const R* a,
                                          std::int64_t a_row, std::int64_t a_step, const R* b, std::int64_t b_row, R* c,
                                          std::int64_t c_row) {
+#if defined(__x86_64__) && defined(__GNUC__)
+  KOKKOS_IF_ON_HOST((if (switchyard::detail::has_avx512()) {
+    avx512_tiles<R>::run({depth, a, a_row, a_step, b, b_row, c, c_row}, rows, width);
+    return;
+  }))
+#endif
   constexpr int Height = 4;
   for (std::int64_t j = 0; j < width; j += line<R>) {
     std::int64_t i = 0;
