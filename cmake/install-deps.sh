@@ -1,21 +1,23 @@
 #!/usr/bin/env bash
 # Install what Switchyard needs to build and test itself on Debian 12 or 13, or a relative of theirs.
 #
-#   cmake/install-deps.sh [--no-install] [--yes] [--with-report]
+#   cmake/install-deps.sh [--no-install] [--yes] [--with-report] [--with-sentencepiece]
 #
 # --with-report: also what bench/report.sh draws and writes its page with (gnuplot, python3).
+# --with-sentencepiece: also the tokenizer library that examples/train can use in the place of bytes.
 # Nothing is touched where nothing is missing. What is missing is printed before it is installed;
 # with --no-install the script stops there (exit status 1 if anything is missing).
 # A machine that already has Kokkos >= 4.6 (Kokkos_ROOT or a CMake prefix) keeps its own.
 set -euo pipefail
 
-install=1 report=0
+install=1 report=0 sentencepiece=0
 for argument in "$@"; do
   case $argument in
     --no-install) install=0 ;;
     --yes) ;;
     --with-report) report=1 ;;
-    -h | --help) sed -n '2,9p' "$0" | cut -c3-; exit 0 ;;
+    --with-sentencepiece) sentencepiece=1 ;;
+    -h | --help) sed -n '2,10p' "$0" | cut -c3-; exit 0 ;;
     *) echo "install-deps: unknown option '$argument' (see --help)" >&2; exit 2 ;;
   esac
 done
@@ -50,6 +52,7 @@ if [ $report -eq 1 ]; then
   command -v gnuplot >/dev/null || missing+=(gnuplot-nox)
   command -v python3 >/dev/null || missing+=(python3)
 fi
+[ $sentencepiece -eq 0 ] || need libsentencepiece-dev
 kokkos_found() { # where CMake will look, then as a package
   [ -n "${Kokkos_ROOT:-}${Kokkos_DIR:-}" ] && return 0
   local prefixes prefix

@@ -6,6 +6,7 @@
 #include "log.hpp"
 #include "ranks.hpp"
 #include "run.hpp"
+#include "tokenizers.hpp"
 #include <switchyard/train/resume.hpp>
 
 namespace train_example {
@@ -47,10 +48,13 @@ void run_in(const settings& s, const sy::communicator& world) {
   using exec_type = Kokkos::DefaultExecutionSpace;
   using model_type = sy::transformer<exec_type, P, mesh_type, rules_type>;
   const exec_type exec;
-  const sy::train::example_maker maker(find_text(s), sy::train::byte_tokenizer(), objective_of(s), sy::seed{s.seed},
+  const sy::train::example_maker maker(find_text(s), make_tokenizer(s.tokenizer), objective_of(s), sy::seed{s.seed},
                                        s.held_out_every);
   const sy::train::trainer_config config = training_of(s, maker.goal());
-  const model_type model(make_mesh(s, world), model_of(s));
+  sy::transformer_config sizes = model_of(s);
+  sizes.vocabulary = maker.tokens().special().vocabulary;
+  sizes.pad_token = maker.tokens().special().pad;
+  const model_type model(make_mesh(s, world), sizes);
   sy::train::trainer<model_type> trainer(exec, model, config);
   std::string resumed;
   if (s.resume) resumed = resume(s, world, trainer, maker);

@@ -122,6 +122,7 @@ bool parse(int count, char** arguments, settings& s, bool prints) {
                  "copyright notices of a Debian machine")
       ->take_all()
       ->group(group);
+  app.add_option("--tokenizer", s.tokenizer, "SentencePiece model; without one, bytes are tokens")->group(group);
   app.add_option("--length", s.length, "tokens of the source, or of the target for a decoder alone")->group(group);
   app.add_option("--held-out-every", s.held_out_every, "of so many blocks of text one is kept for evaluation")
       ->group(group);

@@ -25,6 +25,7 @@ struct settings {
 
   // text
   std::vector<std::string> text;
+  std::string tokenizer; ///< SentencePiece model; empty: bytes
   std::int64_t length = 128;
   std::int64_t held_out_every = 20;
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 #include <switchyard/model/parameters.hpp>
 #include <switchyard/train/detail/optimizer_kernels.hpp>
 

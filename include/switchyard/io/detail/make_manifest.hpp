@@ -30,7 +30,11 @@ std::string json_lines(const Items& items, const Name& name, const Item& item) {
 inline std::string part_text(const stored_part& p) {
   std::string out = "{\"file\":" + json_quote(p.file) + ",\"key\":" + json_quote(p.key) +
                     ",\"offset\":" + shown(p.where.offset) + ",\"extent\":" + shown(p.where.extent) + ",\"blocks\":[";
-  for (std::size_t i = 0; i < p.blocks.size(); ++i) (out += i > 0 ? ",\"" : "\"") += to_hex(p.blocks[i]) + '"';
+  for (std::size_t i = 0; i < p.blocks.size(); ++i) {
+    out += i > 0 ? ",\"" : "\"";
+    out += to_hex(p.blocks[i]);
+    out += '"';
+  }
   return out + "]}";
 }
 
