@@ -1,12 +1,9 @@
 // SPDX-FileCopyrightText: Switchyard contributors
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "writer.hpp"
-#include <switchyard/train/tokenizer.hpp>
 
 namespace generate_example {
 namespace {
-
-const switchyard::train::byte_tokenizer tokenizer;
 
 /// The pieces of text between the gaps: one more than there are gaps.
 std::vector<std::string> pieces_of(const std::string& text) {
@@ -21,7 +18,7 @@ std::vector<std::string> pieces_of(const std::string& text) {
 
 } // namespace
 
-std::vector<std::int32_t> encode(const std::string& text, bool has_encoder) {
+std::vector<std::int32_t> encode(const tokenizer_type& tokenizer, const std::string& text, bool has_encoder) {
   std::vector<std::int32_t> tokens;
   if (!has_encoder) {
     tokenizer.encode(text, tokens);
@@ -40,7 +37,8 @@ std::vector<std::int32_t> encode(const std::string& text, bool has_encoder) {
   return tokens;
 }
 
-std::string decode(const std::string& text, const std::vector<std::int32_t>& written, bool has_encoder) {
+std::string decode(const tokenizer_type& tokenizer, const std::string& text, const std::vector<std::int32_t>& written,
+                   bool has_encoder) {
   const auto special = tokenizer.special();
   if (!has_encoder) {
     std::string more;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "../train/settings.hpp"
+#include "../train/tokenizers.hpp"
 #include <filesystem>
 
 /// \file
@@ -30,7 +31,9 @@ std::vector<std::string> write_f64(const train_example::settings& s, const std::
                                    const request& r);
 
 /// A text as the model reads it, and what it wrote as people read it. For a model with an encoder and without one.
-std::vector<std::int32_t> encode(const std::string& text, bool has_encoder);
-std::string decode(const std::string& text, const std::vector<std::int32_t>& written, bool has_encoder);
+using tokenizer_type = train_example::any_tokenizer;
+std::vector<std::int32_t> encode(const tokenizer_type& tokenizer, const std::string& text, bool has_encoder);
+std::string decode(const tokenizer_type& tokenizer, const std::string& text, const std::vector<std::int32_t>& written,
+                   bool has_encoder);
 
 } // namespace generate_example

@@ -28,14 +28,18 @@ std::vector<std::string> write_in(const train_example::settings& s, const std::f
   using exec_type = Kokkos::DefaultExecutionSpace;
   using model_type = sy::transformer<exec_type, P>;
   const exec_type exec;
-  const model_type model(train_example::model_of(s));
+  const auto tokenizer = train_example::make_tokenizer(s.tokenizer);
+  sy::transformer_config sizes = train_example::model_of(s);
+  sizes.vocabulary = tokenizer.special().vocabulary;
+  sizes.pad_token = tokenizer.special().pad;
+  const model_type model(sizes);
   const bool has_encoder = model.config().has_encoder();
   const auto packed = model.pack(exec, load_weights(exec, model, checkpoint));
 
   std::vector<std::vector<std::int32_t>> texts;
   std::size_t longest = 1;
   for (const std::string& text : r.texts) {
-    texts.push_back(encode(text, has_encoder));
+    texts.push_back(encode(tokenizer, text, has_encoder));
     longest = std::max(longest, texts.back().size());
   }
   std::vector<std::string> written;
@@ -49,11 +53,12 @@ std::vector<std::string> write_in(const train_example::settings& s, const std::f
     sy::text_generator<exec_type, P> generator(exec, model.config(), 1, static_cast<std::int64_t>(read),
                                                prompt + r.length);
     const typename model_type::tokens_view source = tokens, nothing;
-    const auto result = generator.generate(exec, packed, has_encoder ? source : nothing, has_encoder ? nothing : source,
-                                           {.temperature = r.temperature, .seed = r.seed + i});
+    const auto result =
+        generator.generate(exec, packed, has_encoder ? source : nothing, has_encoder ? nothing : source,
+                           {.temperature = r.temperature, .end_token = tokenizer.special().eos, .seed = r.seed + i});
     const auto back = Kokkos::create_mirror_view_and_copy(Kokkos::HostSpace(), result);
     const std::vector<std::int32_t> result_tokens(back.data() + prompt, back.data() + back.size());
-    written.push_back(decode(r.texts[i], result_tokens, has_encoder));
+    written.push_back(decode(tokenizer, r.texts[i], result_tokens, has_encoder));
   }
   return written;
 }
