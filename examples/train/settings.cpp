@@ -133,7 +133,7 @@ bool parse(int count, char** arguments, settings& s, bool prints) {
   app.add_option("--micro-batches", s.micro_batches, "passes that a step is made in, to save memory")->group(group);
   app.add_option("--seed", s.seed, "of weights, order of the text, dropout")->group(group);
   one_of("--optimizer", optimizer, optimizers, "adafactor is the paper's", group);
-  app.add_option("--learning-rate", s.learning_rate, "largest; default 0.03 for adafactor, 0.002 for adamw")
+  app.add_option("--learning-rate", s.learning_rate, "largest; default 0.1 for adafactor, 0.006 for adamw")
       ->group(group);
   one_of("--schedule", schedule, schedules, "learning rate after the warm-up; linear ends at 0", group);
   app.add_option("--warm-up", s.warm_up, "steps in which the learning rate rises")->group(group);
@@ -239,7 +239,7 @@ sy::train::trainer_config training_of(const settings& s, const sy::train::object
   c.optimizer.kind = s.optimizer;
   c.optimizer.weight_decay = s.weight_decay;
   c.schedule = {.kind = s.schedule,
-                .rate = s.learning_rate >= 0 ? s.learning_rate : (adafactor ? 0.03 : 0.002),
+                .rate = s.learning_rate >= 0 ? s.learning_rate : (adafactor ? 0.1 : 0.006),
                 .warm_up = s.warm_up,
                 .steps = std::max(s.steps, s.warm_up + 1)};
   c.clip = s.clip;

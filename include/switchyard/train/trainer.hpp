@@ -106,9 +106,9 @@ class trainer {
   }
 
   /// One step on a batch of examples_here(). Collective on a mesh. Throws invalid_argument for a batch of other
-  /// extents.
+  /// extents, on a mesh disagreement on every rank.
   step_report step(const token_batch& batch) {
-    check(batch);
+    in_agreement([&] { check(batch); });
     step_report r;
     r.step = state_.step + 1;
     r.learning_rate = config_.schedule(r.step);
