@@ -88,8 +88,10 @@ void run_in(const settings& s, const sy::communicator& world) {
 
   const std::int64_t tokens = s.batch * (config.source_length + config.target_length);
   const std::int64_t held_out = std::min(s.evaluate_examples, maker.from().blocks(sy::train::portion::held_out));
+  const std::int64_t every = // all over the text, so that every language has its part
+      held_out > 0 ? maker.from().blocks(sy::train::portion::held_out) / held_out : 1;
   const auto evaluate = [&] {
-    if (held_out > 0) out->evaluation(trainer.state().step, trainer.evaluate(maker, 0, held_out));
+    if (held_out > 0) out->evaluation(trainer.state().step, trainer.evaluate(maker, 0, held_out, every));
   };
   std::int64_t saved = trainer.state().step;
   std::string newest = "none";

@@ -162,6 +162,10 @@ TEST_CASE("trainer: evaluation is the loss of each held-out example, by language
                  1) < 1e-12);
   const auto two = t.evaluate(maker, 1, 2);
   CHECK(two.all.targets < e.all.targets);
+  const auto even = t.evaluate(maker, 0, 0, 2), odd = t.evaluate(maker, 1, 0, 2); // all of them, once
+  CHECK(even.all.targets + odd.all.targets == e.all.targets);
+  CHECK(std::abs((even.all.nats + odd.all.nats) / e.all.nats - 1) < 1e-12);
+  CHECK(t.evaluate(maker, 1, 1, 2).all.targets < odd.all.targets);
   CHECK_THROWS_AS(t.evaluate(maker, 0, n + 1), sy::invalid_argument);
 }
 

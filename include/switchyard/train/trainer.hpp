@@ -154,11 +154,12 @@ class trainer {
     return r;
   }
 
-  /// The loss on `count` held-out examples from number `first` on; count 0: on all of them. Without dropout and jitter,
-  /// with the capacity factor of evaluation. Collective on a mesh; every rank reads its part. Throws what reading
-  /// throws, on every rank alike.
+  /// The loss on `count` held-out examples, every `every`-th from number `first` on; count 0: on all of these. Without
+  /// dropout and jitter, with the capacity factor of evaluation. Collective on a mesh; every rank reads its part.
+  /// Throws what reading throws, on every rank alike.
   template <tokenizer Tokenizer>
-  evaluation evaluate(const example_maker<Tokenizer>& maker, std::int64_t first = 0, std::int64_t count = 0);
+  evaluation evaluate(const example_maker<Tokenizer>& maker, std::int64_t first = 0, std::int64_t count = 0,
+                      std::int64_t every = 1);
 
   /// f(name, slice, view) for all that must be kept of this rank, always in the same order: weights by their names,
   /// then what the optimizer keeps as "optimizer.first.<parameter>" and so on. Views may be written to while a run is

@@ -73,12 +73,15 @@ void trainer<Model>::for_each_state(const F& f) const {
 
 template <class Model>
 template <tokenizer Tokenizer>
-evaluation trainer<Model>::evaluate(const example_maker<Tokenizer>& maker, std::int64_t first, std::int64_t count) {
+evaluation trainer<Model>::evaluate(const example_maker<Tokenizer>& maker, std::int64_t first, std::int64_t count,
+                                    std::int64_t every) {
   using switchyard::detail::require;
   const std::int64_t there = maker.from().blocks(portion::held_out);
-  if (count == 0) count = std::max<std::int64_t>(there - first, 0);
-  require(first >= 0 && count >= 0 && first + count <= there, "first = ", first, ", count = ", count, ": there are ",
-          there, " held-out examples; name more text, or hold out more of it");
+  require(every >= 1, "every = ", every, ": must be at least 1");
+  if (count == 0) count = std::max<std::int64_t>(there - first + every - 1, 0) / every;
+  require(first >= 0 && count >= 0 && (count == 0 || first + (count - 1) * every < there), "first = ", first,
+          ", count = ", count, ", every = ", every, ": there are ", there,
+          " held-out examples; name more text, or hold out more of it");
   const Kokkos::Profiling::ScopedRegion region("switchyard::trainer::evaluate");
   const std::int64_t pass = pass_size();
   const part here = sequences_here();
@@ -86,12 +89,12 @@ evaluation trainer<Model>::evaluate(const example_maker<Tokenizer>& maker, std::
   // Of every example its loss, targets, bytes and language + 1, put in place by the rank that has it.
   evaluation e;
   for (const std::string& language : maker.from().languages()) e.languages.push_back({language, {}});
-  for (std::int64_t begin = first; begin < first + count; begin += pass) {
+  for (std::int64_t begin = 0; begin < count; begin += pass) {
     in_agreement([&] {
       for (std::int64_t i = 0; i < here.count; ++i) {
         const std::int64_t number = begin + here.begin + i;
-        if (number < first + count)
-          maker.make(portion::held_out, number, batch, i);
+        if (number < count)
+          maker.make(portion::held_out, first + number * every, batch, i);
         else
           batch.clear(i, maker.tokens().special().pad); // fills up the last pass
       }
