@@ -13,7 +13,7 @@ template <class F, class... Set>
 void transformer<E, P, M, R>::for_each_parameter_slice(const F& f, const Set&... set) const {
   const part experts = experts_here();
   bool first = true, first_of_experts = true; // of the ranks that have the same part
-  for (std::size_t a = 0; a < M::rank; ++a) {
+  for (std::size_t a = 0; a != M::rank; ++a) {
     const bool zero = mesh_.coordinate(a) == 0;
     first = first && zero;
     first_of_experts = first_of_experts && (zero || a == layout::expert_axis_index);
@@ -134,7 +134,7 @@ model_traffic<M::rank> transformer<E, P, M, R>::traffic(const tape_type& t, bool
   model_traffic<M::rank> all;
   for_each_sparse(t, [&](const auto& layer) {
     const auto one = sparse_ffn_.sparse().traffic(layer, training);
-    for (std::size_t a = 0; a < M::rank; ++a)
+    for (std::size_t a = 0; a != M::rank; ++a)
       for (std::size_t kind = 0; kind < collectives; ++kind) {
         all.forward[a][kind] += one.forward[a][kind];
         all.backward[a][kind] += one.backward[a][kind];
@@ -147,7 +147,7 @@ model_traffic<M::rank> transformer<E, P, M, R>::traffic(const tape_type& t, bool
   }
   const auto elements = summed_elements();
   const auto room = static_cast<std::int64_t>(t.reduced.view().extent(0));
-  for (std::size_t a = 0; a < M::rank; ++a) {
+  for (std::size_t a = 0; a != M::rank; ++a) {
     if (!layout::axis_splits_groups[a]) continue;
     const std::int64_t last = elements[a == layout::expert_axis_index ? 0 : 1];
     for (std::int64_t begin = 0; begin < last; begin += room) {
