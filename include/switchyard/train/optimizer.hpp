@@ -80,11 +80,12 @@ class optimizer {
   optimizer(const optimizer_config& config, const Zeros& zeros) : config_((validate(config), config)) {
     const Gradients shapes = zeros();
     if (config.momentum() > 0) first_ = zeros();
-    std::int64_t rows = 0, matrices = 0;
+    std::int64_t rows = 0, columns = 0, matrices = 0;
     for_each_parameter(
         [&](const std::string& name, const auto& view) {
           const detail::matrices m = detail::matrices_of(view);
           rows = std::max(rows, m.row_count());
+          columns = std::max(columns, m.count * m.columns);
           matrices = std::max(matrices, m.count);
           if (config_.kind == optimizer_kind::adafactor) add_factors(name, view);
         },
@@ -94,6 +95,7 @@ class optimizer {
     } else {
       mean_ = {"switchyard::train::mean", static_cast<std::size_t>(matrices)};
       step_ = {"switchyard::train::step", static_cast<std::size_t>(matrices)};
+      inverse_ = {"switchyard::train::inverse", static_cast<std::size_t>(columns)};
       sums_ = {"switchyard::train::sums", static_cast<std::size_t>(2 * rows)};
     }
   }
@@ -204,6 +206,7 @@ class optimizer {
                                                     s.column.data(),
                                                     s.full.data(),
                                                     mean_.data(),
+                                                    inverse_.data(),
                                                     as(how.gradient_scale),
                                                     as(1 - std::pow(t, -config_.decay_power)),
                                                     as(config_.epsilon1)};
@@ -230,8 +233,8 @@ class optimizer {
   optimizer_config config_;
   Gradients first_, second_; // m; v of AdamW
   std::vector<factors> factors_;
-  model::vector<real, space> mean_, step_; // [matrices] of the parameter at work
-  model::vector<double, space> sums_;      // [rows, 2]
+  model::vector<real, space> mean_, step_, inverse_; // [matrices], [matrices], [columns] of the parameter at work
+  model::vector<double, space> sums_;                // [rows, 2]
 };
 
 } // namespace switchyard::train
