@@ -96,7 +96,9 @@ rm -rf "$out/dense" "$out/switch" "$out/data" "$out/report.html"
 mkdir -p "$out"
 task+=(--text "${text[@]}" --steps "$steps" --seed "$seed" --evaluate-every $(((steps + 19) / 20))
   --evaluate-examples $held_out --loads-every $(((steps + 99) / 100)))
-train() { "${start[@]+"${start[@]}"}" "$programs/train/train" "${task[@]}" "$@"; }
+progress=lines
+if [ -t 1 ]; then progress=bar; fi # mpirun may give a rank a terminal of its own
+train() { "${start[@]+"${start[@]}"}" "$programs/train/train" "${task[@]}" --progress $progress "$@"; }
 echo
 echo "== a dense model, $steps steps"
 train --preset tiny-dense "${width[@]}" --name "dense" --out "$out/dense"
