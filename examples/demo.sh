@@ -108,11 +108,13 @@ train --preset tiny "${width[@]}" "${sparse[@]}" --name "Switch, $experts expert
 
 # ---- what they write, and the page -------------------------------------------------------------
 echo
-gaps=("The ___ command shows the ___ of a file." "Das ___ ist ein freies Betriebssystem." "Le système de ___ est installé."
-  "El ___ del sistema es un archivo.")
+gaps=("For the details, please read the documentation in the directory ___ or the manual page of the command."
+  "Sie können das Paket mit dem folgenden ___ installieren und danach die Dokumentation lesen."
+  "Le fichier de configuration de ___ se trouve dans le répertoire /etc du système de fichiers."
+  "Il sistema di gestione dei pacchetti ___ permette di installare i programmi da internet.")
 for run in dense switch; do
-  quietly "asking the $run model" "$programs/generate/generate" --run "$out/$run" --length 24 \
-    --json "$out/$run/samples.json" "${gaps[@]}"
+  quietly "asking the $run model" "$programs/generate/generate" --run "$out/$run" --length 20 \
+    --temperature 0.6 --json "$out/$run/samples.json" "${gaps[@]}"
 done
 echo
 "$programs/report/report" --dense "$out/dense" --switch "$out/switch" --out "$out"
