@@ -63,7 +63,8 @@ if [ ${#text[@]} -eq 0 ]; then
   for language in de en es fr it pt; do
     book=/usr/share/debian-reference/debian-reference.$language.txt
     file=$PWD/build/text/$language.txt
-    if [ -e "$book.gz" ]; then gzip -dc "$book.gz" >"$file"; elif [ -e "$book" ]; then cp "$book" "$file"; else continue; fi
+    if [ -e "$book.gz" ]; then book=$book.gz; elif [ ! -e "$book" ]; then continue; fi
+    gzip -cdf "$book" | sed 's/^ *//' | cat -s >"$file" # without indentation: what is easy to guess tells models apart badly
     text+=("$language=$file")
   done
   if [ ${#text[@]} -eq 0 ]; then
