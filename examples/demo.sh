@@ -8,7 +8,7 @@
 #   --no-install  install nothing, say what is missing
 #   --steps N     another number of steps
 #   --seed N      another order of the text and other first weights
-#   --out DIR     folder of the page (report.html), its numbers (data/) and both runs; out by default, emptied first
+#   --out DIR     folder of the page (report.html), its numbers (data/) and both runs, out by default; older ones there go
 #   --build DIR   programs of a build that is there, in the place of building them
 #   FILE...       text to learn; without any, the Debian reference in six languages, from Debian's packages
 set -euo pipefail
@@ -24,7 +24,7 @@ while [ $# -gt 0 ]; do
     --seed) seed=$2 && shift ;;
     --out) out=$2 && shift ;;
     --build) build=$(cd "$here" && cd "$2" && pwd) && shift ;;
-    -h | --help) sed -n '2,14p' "$0" | cut -c3-; exit 0 ;;
+    -h | --help) sed -n '2,13p' "$0" | cut -c3-; exit 0 ;;
     -*) echo "demo: unknown option '$1' (see --help)" >&2; exit 2 ;;
     *) text+=("$1") ;;
   esac
