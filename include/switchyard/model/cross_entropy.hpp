@@ -72,8 +72,8 @@ struct cross_entropy_tape {
 
   cross_entropy_tape() = default;
   /// For up to `rows` rows, all of them here, `block` at a time. Allocates.
-  cross_entropy_tape(std::int64_t rows_, std::int64_t vocabulary, std::int64_t block_ = 512)
-      : cross_entropy_tape(rows_, vocabulary, {64, (rows_ + 63) / 64, 0, (rows_ + 63) / 64}, block_) {}
+  cross_entropy_tape(std::int64_t rows_, std::int64_t vocabulary_, std::int64_t block_ = 512)
+      : cross_entropy_tape(rows_, vocabulary_, {64, (rows_ + 63) / 64, 0, (rows_ + 63) / 64}, block_) {}
   /// For up to `rows` rows here, and `logits_` logits, those from number `first` on of `vocabulary` (0: all are here).
   /// Allocates.
   cross_entropy_tape(std::int64_t rows_, std::int64_t logits_, const loss_blocks& blocks_, std::int64_t block_ = 512,

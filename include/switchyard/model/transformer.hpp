@@ -170,6 +170,9 @@ class transformer {
   stack_tape make_stack_tape(const Exec& exec, std::int64_t batch, std::int64_t length, std::int64_t memory_length,
                              bool decoder) const;
   void make_shared(tape_type& tape, std::int64_t batch) const;
+  std::array<std::int64_t, 2> summed_elements() const;
+  template <class F>
+  void for_each_summed(const gradients_type& gradients, const F& f) const;
   void embed(const Exec& exec, const packed_type& packed, const stack_tape& t) const;
   void find_loss(const Exec& exec, const packed_type& packed, const tape_type& tape) const;
   void add_sums_of_rows(const tape_type& tape, model_traffic<Mesh::rank>& all) const;
