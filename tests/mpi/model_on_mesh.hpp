@@ -147,6 +147,8 @@ inline named_job shared(named_job n) {
   c.vocabulary = 12;
   c.d_model = c.d_ff = 8;
   c.heads = 4;
+  // A query that sees one key has no gradient but rounding, which does not compare.
+  if (n.work.batch == 1) n.work.target = {2, 8, 4, 0};
   return n;
 }
 

@@ -115,11 +115,11 @@ class optimizer {
                              const auto& v) { adamw(exec, how, decay(name, static_cast<int>(g.rank())), w, g, m, v); },
                          weights, gradients, config_.momentum() > 0 ? first_ : second_, second_);
     else
-      for (int pass = 0; pass < Sharing::passes; ++pass) { // between two of them sums over ranks
+      for (int pass = 0; pass < sharing_.passes(); ++pass) { // between two of them sums over ranks
         std::size_t at = 0;
         const auto one = [&](const std::string& name, const auto& w, const auto& g, real* first) {
           const double lost = decay(name, static_cast<int>(g.rank()));
-          if constexpr (Sharing::passes > 1) {
+          if constexpr (Sharing::any) {
             const std::size_t number = at++;
             if (sharing_.shares(number))
               shared(exec, how, lost, w, g, first, number, pass);
@@ -136,7 +136,7 @@ class optimizer {
         else
           for_each_parameter([&](const std::string& name, const auto& w, const auto& g) { one(name, w, g, nullptr); },
                              weights, gradients);
-        if constexpr (Sharing::passes > 1) sharing_.sum(exec, pass);
+        if constexpr (Sharing::any) sharing_.sum(exec, pass);
       }
   }
 

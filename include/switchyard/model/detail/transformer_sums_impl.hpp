@@ -131,12 +131,11 @@ std::vector<std::vector<std::int64_t>> transformer<E, P, M, R>::expert_loads(con
 template <class E, precision P, class M, class R>
 void transformer<E, P, M, R>::gather_nonfinite(model_summary& s, std::size_t axis, bool sum) const {
   const std::size_t layers = s.layers.size();
-  const auto ranks = static_cast<std::size_t>(mesh_.extent(axis)),
-             here = static_cast<std::size_t>(mesh_.coordinate(axis));
+  const communicator& along = mesh_.along(axis);
+  const auto ranks = static_cast<std::size_t>(along.size()), here = static_cast<std::size_t>(along.rank());
   std::vector<double> counts(ranks * layers);
   for (std::size_t i = 0; i < layers; ++i) counts[here * layers + i] = s.layers[i].nonfinite_outputs;
-  mesh_.along(axis).all_gather(counts.data(), std::vector<std::int64_t>(ranks, static_cast<std::int64_t>(layers)),
-                               sizeof(double));
+  along.all_gather(counts.data(), std::vector<std::int64_t>(ranks, static_cast<std::int64_t>(layers)), sizeof(double));
   for (std::size_t i = 0; i < layers; ++i) {
     double& found = s.layers[i].nonfinite_outputs = 0;
     for (std::size_t r = 0; r < ranks; ++r)

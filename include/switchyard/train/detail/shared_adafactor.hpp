@@ -25,7 +25,8 @@ namespace switchyard::train::detail {
 
 /// No matrix is shared.
 struct whole_matrices {
-  static constexpr int passes = 1;
+  static constexpr bool any = false;
+  static constexpr int passes() { return 1; }
 };
 
 /// What an update is multiplied with.
@@ -39,7 +40,7 @@ struct adafactor_step {
 template <class Exec, class Real>
 class shared_adafactor {
  public:
-  static constexpr int passes = 3;
+  static constexpr bool any = true;
   using space = typename Exec::memory_space;
 
   /// For a set of the model's parameters. Allocates.
@@ -87,6 +88,7 @@ class shared_adafactor {
     sums_ = {"switchyard::train::shared_sums", static_cast<std::size_t>(2 * rows)};
   }
 
+  int passes() const { return axes_.empty() ? 1 : 3; }
   bool shares(std::size_t number) const { return entries_[number].axis >= 0; }
   Real* mean(std::size_t number) const { return mean_.data() + entries_[number].matrix; }
 
