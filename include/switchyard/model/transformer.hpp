@@ -147,8 +147,8 @@ class transformer {
   void reduce_gradients(const Exec& exec, const tape_type& tape, const gradients_type& gradients) const;
 
   /// Losses and metrics of the last forward, the same on every rank. Waits for exec. On a mesh collective: over each
-  /// axis that splits the batch an all-gather of 8 bytes per Switch layer; also over that of d_ff where experts are
-  /// split: an expert's output counts as not finite as often as the rank that found most of them says.
+  /// axis that splits the batch an all-gather of 8 bytes per Switch layer, and over that of d_ff where experts are
+  /// split: its ranks have columns of the experts' outputs, and the largest of their counts of bad ones is taken.
   model_summary summary(const Exec& exec, const tape_type& tape) const;
 
   /// Slots in use of every expert of each Switch layer, encoder first, in the last forward of all ranks. Waits for
