@@ -16,13 +16,16 @@ using model_type =
 } // namespace
 
 TEST_CASE("a model that shares heads and d_ff, selective<bfloat16>", "[models]") {
-  const model_subject* one = nullptr;
-  for (const model_subject& s : model_subjects())
+  const model_subject *one = nullptr, *exact = nullptr;
+  for (const model_subject& s : model_subjects()) {
     if (std::string(s.precision) == "selective<bfloat16>") one = &s;
+    if (std::string(s.precision) == "uniform<double>") exact = &s;
+  }
   REQUIRE(one != nullptr);
+  REQUIRE(exact != nullptr);
   sy::traffic sent;
   const mesh_type mesh(sy::counting(sy::mpi(MPI_COMM_WORLD), sent), {ranks() / 2, 2});
   const named_job dense = shared(jobs()[2]); // a token that is routed otherwise is not near
   INFO(dense.name);
-  compare<model_type>(mesh, sent, *one, dense, 0.05);
+  compare<model_type>(mesh, sent, *one, dense, 0.05, exact);
 }
