@@ -153,13 +153,13 @@ if(MPIRUN)
   endforeach()
   train(0 output ${common} --seed 3 --precision f64 --steps 8 --out ${SCRATCH}/weights --resume) # on one process
   expect("${output}" "resumed from ${SCRATCH}/weights/step_")
+  foreach(mesh data=1,model=0 data=1,data=1 data= data=1, model)
+    train(1 output --mesh ${mesh} --text ${TEXT} --out ${SCRATCH}/d)
+    expect("${output}" "^train: --mesh = ${mesh}: must be replica=R,data=D,model=M")
+  endforeach()
 endif()
 
 # What cannot be says so.
-train(1 output --mesh data=1,model=0 --text ${TEXT} --out ${SCRATCH}/d)
-expect("${output}" "^train: --mesh = data=1,model=0: must be replica=R,data=D,model=M")
-train(1 output --mesh data=1,data=1 --text ${TEXT} --out ${SCRATCH}/d)
-expect("${output}" "^train: --mesh = data=1,data=1: must be")
 train(1 output --text ${SCRATCH}/none --out ${SCRATCH}/d)
 expect("${output}" "^train: text = .*neither a file nor a folder")
 train(1 output --batch 0 --text ${TEXT} --out ${SCRATCH}/d)
