@@ -19,6 +19,7 @@ namespace sy = switchyard;
 
 struct sizes {
   std::int64_t d_model, d_kv, experts, batch, source_length = 256, target_length = 64;
+  std::int64_t layers = 4, sparse_n = 2; // of each stack
   std::int64_t tokens() const { return batch * (source_length + target_length); }
 };
 
@@ -28,6 +29,10 @@ sy::transformer_config config_of(const sizes& s, bool sparse) {
   c.d_ff = 4 * s.d_model;
   c.d_kv = s.d_kv;
   c.heads = s.d_model / s.d_kv;
+  c.encoder_layers = c.decoder_layers = s.layers;
+  c.sparse_n = s.sparse_n;
+  c.sequences_per_group = s.batch / 2; // on two ranks: all of one rank
+  c.routing.capacity_factor = 2;
   return c;
 }
 
@@ -170,7 +175,8 @@ void step(benchmark::State& state, const sizes& s, number n) {
 template <class P>
 void add(number n, const char* name, const sizes& s) {
   const std::string title = std::string("model/step/") + name + "/d_model:" + std::to_string(s.d_model) +
-                            "/experts:" + std::to_string(s.experts) + "/tokens:" + std::to_string(s.tokens());
+                            "/layers:" + std::to_string(s.layers) + "/experts:" + std::to_string(s.experts) +
+                            "/tokens:" + std::to_string(s.tokens());
   benchmark::RegisterBenchmark(title.c_str(), [=](benchmark::State& state) { step<P>(state, s, n); })
       ->Iterations(1)
       ->UseManualTime()
@@ -184,6 +190,7 @@ void entries() {
     add<bf16>(number::bf16, "bf16", {64, 16, 4, 2});
     return;
   }
+  add<bf16>(number::bf16, "demo/bf16", {64, 16, 8, 16, 128, 127, 2, 1}); // of examples/demo.sh
   add<bf16>(number::bf16, "bf16", {128, 32, 8, 16});
   if (!chosen().quick) add<bf16>(number::bf16, "bf16", {256, 64, 8, 16});
   add<bf16>(number::bf16, "bf16", {512, 64, 8, 16});

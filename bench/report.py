@@ -170,4 +170,18 @@ for room, what in (("gemm", "Products"), ("experts", "Experts"), ("router", "Rou
                         spread(b, "vs_dense"), spread(b, "vs_loop"), number(b["of_peak"]), number(b["of_roofline"]),
                         spread(b, "of_copy"), number(b["time_of_dense"])] for b in some]))
 
+# ---- the mesh
+mesh = entries("mesh")
+if mesh:
+    page.append(f"## The mesh: {int(mesh[0]['ranks'])} ranks of one thread\n")
+    some = [b for b in mesh if "vs_raw" in b]
+    page.append(table(["entry", "ms", "GB/s", "over the raw calls", "over MPI's own", "pack ms", "unpack ms"],
+                      [["/".join(b["part"]), spread(b, "time_ms"), number(b.get("GB/s")), spread(b, "vs_raw"),
+                        spread(b, "vs_mpi"), number(b.get("pack_ms")), number(b.get("unpack_ms"))] for b in some]))
+    some = [b for b in mesh if "exposed" in b]
+    page.append(table(["entry", "ms", "computing alone, ms", "exchanges alone, ms", "their share", "exposed",
+                       "rate over that of one rank with all threads"],
+                      [["/".join(b["part"][1:]), spread(b, "time_ms"), number(b["computing_ms"]), number(b["exchange_ms"]),
+                        spread(b, "exchange_share"), spread(b, "exposed"), spread(b, "weak_scaling")] for b in some]))
+
 (folder / "report.md").write_text("\n".join(page))

@@ -6,7 +6,8 @@
 # The page is build/bench-report/report.md, with the plots and every JSON file beside it. --quick: fewer entries and
 # rounds. OMP_NUM_THREADS says how many threads, both for the library and for its peers. Plots want gnuplot, the page
 # python3 (its standard library); both are left out with a message where they are not there.
-# PEER_PYTHON names a python3 that has PyTorch, if the usual one has not.
+# PEER_PYTHON names a python3 that has PyTorch, if the usual one has not. The mesh runs on as many ranks as there are
+# threads, under mpirun (MPIRUN names another one).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -16,7 +17,7 @@ while [ $# -gt 0 ]; do
     --quick) quick=(--quick) ;;
     --no-build) build=0 ;;
     --build-jobs) jobs=$2 && shift ;;
-    -h | --help) sed -n '2,9p' "$0" | cut -c3-; exit 0 ;;
+    -h | --help) sed -n '2,10p' "$0" | cut -c3-; exit 0 ;;
     *) echo "report: unknown option '$1' (see --help)" >&2; exit 2 ;;
   esac
   shift
@@ -39,15 +40,19 @@ native=build/bench/bench baseline=build/bench-baseline/bench
 rm -rf "$out"
 mkdir -p "$out"
 
-run() { # <name of the JSON> <binary> [flags]
-  local json=$out/$1.json binary=$2
+run() { # <name of the JSON> <command> [flags]
+  local json=$out/$1.json command=$2
   shift 2
-  "$binary" "$@" ${quick[@]+"${quick[@]}"} --benchmark_out="$json" --benchmark_out_format=json >"$out/log.txt" 2>&1 || {
+  "$command" "$@" ${quick[@]+"${quick[@]}"} --benchmark_out="$json" --benchmark_out_format=json >"$out/log.txt" 2>&1 || {
     grep -E "ERROR|wrong|rror" "$out/log.txt" | tail -n 10 >&2
-    say "$binary failed" >&2
+    say "$command $* failed" >&2
     exit 1
   }
 }
+
+# Ranks that are not bound to a core: one of them works alone with all threads, by turns with all of them.
+export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_hwloc_base_binding_policy=none
+on_ranks=("${MPIRUN:-mpirun}" -n "$OMP_NUM_THREADS")
 
 say "the checks, on results that are spoiled on purpose: every one must notice"
 for room in "${rooms[@]}"; do
@@ -64,6 +69,18 @@ for room in "${rooms[@]}"; do
   say "bench_$room"
   run "$room" "$native/bench_$room"
 done
+
+if [ -x "$native/bench_mesh" ] && command -v "${on_ranks[0]}" >/dev/null; then
+  say "bench_mesh, $OMP_NUM_THREADS ranks"
+  "${on_ranks[@]}" "$native/bench_mesh" --quick --control >"$out/control_mesh.txt" 2>&1 || {
+    tail -n 30 "$out/control_mesh.txt" >&2
+    say "bench_mesh: a check did not notice" >&2
+    exit 1
+  }
+  run mesh "${on_ranks[@]}" "$native/bench_mesh"
+else
+  say "bench_mesh: skipped, there is no MPI here"
+fi
 
 same=switch_base_32/.*/uniform/iter numbers='(bf16|fp32)'
 is_quick && numbers=bf16

@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
 # Install what Switchyard needs to build and test itself on Debian 12 or 13, or a relative of theirs.
 #
-#   cmake/install-deps.sh [--no-install] [--yes] [--with-report] [--with-sentencepiece]
+#   cmake/install-deps.sh [--no-install] [--yes] [--with-demo] [--with-report] [--with-sentencepiece]
 #
+# --with-demo: also what examples/demo.sh draws with (gnuplot), and the text that its models learn: the Debian reference
+# in German, English, Spanish, French, Italian and Portuguese, 6 MB.
 # --with-report: also what bench/report.sh draws and writes its page with (gnuplot, python3).
 # --with-sentencepiece: also the tokenizer library that examples/train can use in the place of bytes.
 # Nothing is touched where nothing is missing. What is missing is printed before it is installed;
@@ -10,14 +12,15 @@
 # A machine that already has Kokkos >= 4.6 (Kokkos_ROOT or a CMake prefix) keeps its own.
 set -euo pipefail
 
-install=1 report=0 sentencepiece=0
+install=1 demo=0 report=0 sentencepiece=0
 for argument in "$@"; do
   case $argument in
     --no-install) install=0 ;;
     --yes) ;;
+    --with-demo) demo=1 ;;
     --with-report) report=1 ;;
     --with-sentencepiece) sentencepiece=1 ;;
-    -h | --help) sed -n '2,10p' "$0" | cut -c3-; exit 0 ;;
+    -h | --help) sed -n '2,12p' "$0" | cut -c3-; exit 0 ;;
     *) echo "install-deps: unknown option '$argument' (see --help)" >&2; exit 2 ;;
   esac
 done
@@ -48,10 +51,9 @@ need libopenblas-openmp-dev
 version_at_least catch2 3 || missing+=(catch2)
 version_at_least libbenchmark-dev 1.8 || missing+=(libbenchmark-dev)
 version_at_least libdnnl-dev 3.4 || missing+=(libdnnl-dev)
-if [ $report -eq 1 ]; then
-  command -v gnuplot >/dev/null || missing+=(gnuplot-nox)
-  command -v python3 >/dev/null || missing+=(python3)
-fi
+if [ $((demo + report)) -gt 0 ]; then command -v gnuplot >/dev/null || missing+=(gnuplot-nox); fi
+if [ $demo -eq 1 ]; then for language in de en es fr it pt; do need "debian-reference-$language"; done; fi
+if [ $report -eq 1 ]; then command -v python3 >/dev/null || missing+=(python3); fi
 [ $sentencepiece -eq 0 ] || need libsentencepiece-dev
 kokkos_found() { # where CMake will look, then as a package
   [ -n "${Kokkos_ROOT:-}${Kokkos_DIR:-}" ] && return 0

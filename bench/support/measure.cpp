@@ -15,6 +15,12 @@ namespace {
 options flags;
 int entries = 0, failures = 0;
 
+/// Of the ranks that do not report.
+struct silent_reporter final : benchmark::BenchmarkReporter {
+  bool ReportContext(const Context&) override { return true; }
+  void ReportRuns(const std::vector<Run>&) override {}
+};
+
 double median_of(std::vector<double> v) {
   return quartiles_of(std::move(v)).median;
 }
@@ -53,30 +59,29 @@ quartiles ratio(const series& of, const series& against) {
   return quartiles_of(all);
 }
 
-std::vector<series> interleave(const std::vector<contender>& contenders) {
+std::vector<series> interleave(const std::vector<contender>& contenders, const meeting& together) {
   const double sample = 2e-3, budget = flags.quick ? 0.2 : 1.0;
-  const int least = 3, most = flags.quick ? 9 : 41;
+  const int least = flags.quick ? std::min(together.least, 3) : together.least, most = flags.quick ? 9 : 41;
+  const auto timed = [&](const contender& c, int calls) {
+    together.gather();
+    const double start = seconds_now();
+    for (int n = 0; n < calls; ++n) c.call();
+    return together.slowest((seconds_now() - start) / calls);
+  };
   std::vector<int> repeats;
   for (const auto& c : contenders) {
     double once = 0;
-    for (int n = 0; n < 2 && once < 0.05; ++n) { // the first touches memory and generates code
-      const double begin = seconds_now();
-      c.call();
-      once = std::max(seconds_now() - begin, 1e-9);
-    }
+    for (int n = 0; n < 2 && once < 0.05; ++n) // the first touches memory and generates code
+      once = std::max(timed(c, 1), 1e-9);
     repeats.push_back(c.repeats > 0 ? c.repeats : std::clamp(static_cast<int>(std::ceil(sample / once)), 1, 100000));
   }
   std::vector<series> all(contenders.size());
   const double begin = seconds_now();
-  for (int round = 0; round < most && (round < least || seconds_now() - begin < budget); ++round)
+  for (int round = 0; round < most && (round < least || together.slowest(seconds_now() - begin) < budget); ++round)
     for (std::size_t i = 0; i < contenders.size(); ++i) {
-      if (round % contenders[i].every != 0) {
-        all[i].seconds.push_back(std::numeric_limits<double>::quiet_NaN());
-        continue;
-      }
-      const double start = seconds_now();
-      for (int n = 0; n < repeats[i]; ++n) contenders[i].call();
-      all[i].seconds.push_back((seconds_now() - start) / repeats[i]);
+      const bool takes_part = round % contenders[i].every == 0;
+      all[i].seconds.push_back(takes_part ? timed(contenders[i], repeats[i])
+                                          : std::numeric_limits<double>::quiet_NaN());
     }
   return all;
 }
@@ -86,7 +91,7 @@ void fail(benchmark::State& state, const std::string& why) {
   state.SkipWithError(why);
 }
 
-int run(int count, char** arguments, void (*add)()) {
+int run(int count, char** arguments, void (*add)(), bool reports) {
   int kept = 1;
   for (int i = 1; i < count; ++i) {
     if (std::strcmp(arguments[i], "--quick") == 0)
@@ -95,7 +100,7 @@ int run(int count, char** arguments, void (*add)()) {
       flags.alone = true;
     else if (std::strcmp(arguments[i], "--control") == 0)
       flags.control = true;
-    else
+    else if (reports || std::strncmp(arguments[i], "--benchmark_out", 15) != 0)
       arguments[kept++] = arguments[i];
   }
   count = kept;
@@ -106,13 +111,15 @@ int run(int count, char** arguments, void (*add)()) {
   benchmark::AddCustomContext("compiler", __VERSION__);
   benchmark::AddCustomContext("flags", SWITCHYARD_BENCH_FLAGS);
   add();
-  entries = static_cast<int>(benchmark::RunSpecifiedBenchmarks());
+  silent_reporter silent;
+  entries =
+      static_cast<int>(reports ? benchmark::RunSpecifiedBenchmarks() : benchmark::RunSpecifiedBenchmarks(&silent));
   benchmark::Shutdown();
   if (flags.control) {
-    std::fprintf(stderr, "control: %d of %d entries noticed\n", failures, entries);
+    if (reports) std::fprintf(stderr, "control: %d of %d entries noticed\n", failures, entries);
     return entries > 0 && failures == entries ? 0 : 1;
   }
-  if (failures > 0) std::fprintf(stderr, "%d of %d entries are wrong\n", failures, entries);
+  if (failures > 0 && reports) std::fprintf(stderr, "%d of %d entries are wrong\n", failures, entries);
   return failures > 0 ? 1 : 0;
 }
 

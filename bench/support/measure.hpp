@@ -23,8 +23,8 @@ struct options {
 const options& chosen();
 
 /// Every main: reads the flags, starts Kokkos, registers, runs. 1 if an entry was wrong (with --control: if one was
-/// not).
-int run(int count, char** arguments, void (*add)());
+/// not). Of several ranks one reports; the others write nothing.
+int run(int count, char** arguments, void (*add)(), bool reports = true);
 
 /// The entry is wrong: says so, and makes the process exit with 1.
 void fail(benchmark::State& state, const std::string& why);
@@ -49,9 +49,16 @@ struct contender {
   int repeats = 0;            ///< calls per sample; 0: as many as a sample of 2 ms needs
 };
 
-/// One or two calls of each to warm up, then rounds of all of them, in order: at least 3, until the time budget of an
-/// entry is spent.
-std::vector<series> interleave(const std::vector<contender>& contenders);
+/// Who takes a sample together: one process alone, or ranks that must all make the same calls (support/ranks.hpp).
+struct meeting {
+  std::function<void()> gather = [] {}; ///< before each sample: returns when all are there
+  std::function<double(double)> slowest = [](double s) { return s; }; ///< the largest of what they give, to all of them
+  int least = 3;                                                      ///< rounds at least
+};
+
+/// One or two calls of each to warm up, then rounds of all of them, in order: at least as many as the meeting wants,
+/// until the time budget of an entry is spent. Every sample is as long as that of the slowest.
+std::vector<series> interleave(const std::vector<contender>& contenders, const meeting& together = {});
 
 double seconds_now();
 

@@ -78,7 +78,7 @@ void table(std::ostream& out, const run& dense, const run& sparse) {
 
 void samples(std::ostream& out, const run& dense, const run& sparse) {
   if (dense.samples.empty() && sparse.samples.empty()) return;
-  out << "<h2>What they write</h2>\n<p>The gaps of held-out text, filled in by the trained models.</p>\n";
+  out << "<h2>What they write</h2>\n<p>Gaps in sentences, filled in by the trained models.</p>\n";
   for (std::size_t i = 0; i < std::max(dense.samples.size(), sparse.samples.size()); ++i) {
     const run& any = i < sparse.samples.size() ? sparse : dense;
     out << "<div class=sample><p class=prompt>" << escaped(any.samples[i].prompt) << "</p>";

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "plots.hpp"
 #include <algorithm>
+#include <cmath>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -98,6 +99,16 @@ void draw_losses(studio& s, const run& dense, const run& sparse) {
       out << which << ",held_out," << e.step << ',' << e.elapsed << ',' << -e.all.negative_log_perplexity << '\n';
   }
   s.csv("loss", out.str());
+  // From the first look at held-out text on: the fall before it would leave no room for what comes after.
+  std::string frame;
+  if (!dense.evaluations.empty() && !sparse.evaluations.empty()) {
+    const auto nats = [](const evaluation_line& e) { return -e.all.negative_log_perplexity; };
+    const double most = std::max(nats(dense.evaluations.front()), nats(sparse.evaluations.front()));
+    const double goal = nats(dense.evaluations.back());
+    auto limits = numbers();
+    limits << "set yrange [*:" << 1.02 * most << "]\ngoal = " << goal << '\n';
+    if (std::isfinite(most + goal)) frame = limits.str();
+  }
   for (const bool by_time : {false, true}) {
     const std::string x = by_time ? "4" : "3";
     const auto curve = [&](const char* which, const char* kind, const char* style) {
@@ -113,8 +124,9 @@ void draw_losses(studio& s, const run& dense, const run& sparse) {
     s.picture(by_time ? "loss_time" : "loss_steps", by_time ? "Loss against time" : "Loss against steps",
               "Nats per target token. Points: held-out text. Pale: training, mean of the last steps.",
               std::string("set xlabel '") + (by_time ? "seconds of training" : "steps") +
-                  "'\nset ylabel 'nats per token'\nset datafile missing NaN\nplot \\\n  " +
-                  curve("dense", "training", lines(dense_color).c_str()) + ", \\\n  " +
+                  "'\nset ylabel 'nats per token'\nset datafile missing NaN\n" + frame + "plot " +
+                  (frame.empty() ? "" : "goal with lines dt 2 lc rgb '#888888' title 'last of the dense model', ") +
+                  "\\\n  " + curve("dense", "training", lines(dense_color).c_str()) + ", \\\n  " +
                   curve("switch", "training", lines(switch_color).c_str()) + ", \\\n  " +
                   curve("dense", "held_out", points(dense_color, dense.name).c_str()) + ", \\\n  " +
                   curve("switch", "held_out", points(switch_color, sparse.name).c_str()) + "\n");

@@ -106,7 +106,13 @@ bool parse(int count, char** arguments, settings& s, bool prints) {
   const char* group = "Model";
   one_of("--preset", preset, presets, "sizes of the model", group);
   one_of("--precision", precision, precisions, "bf16: products in bfloat16, weights and router in float", group);
+  app.add_option("--layers", s.layers, "layers of each stack")->group(group);
+  app.add_option("--d-model", s.d_model, "width of the model")->group(group);
+  app.add_option("--d-ff", s.d_ff, "width of an FFN, and of an expert")->group(group);
+  app.add_option("--heads", s.heads, "heads of attention; each is d_model / heads wide")->group(group);
   app.add_option("--experts", s.experts, "experts of each Switch layer; 0: a dense model")->group(group);
+  app.add_option("--sparse-every", s.sparse_every, "every n-th layer of a stack is a Switch layer; 1: all")
+      ->group(group);
   app.add_option("--capacity-factor", s.capacity_factor, "slots per expert over tokens per expert, training")
       ->group(group);
   app.add_option("--eval-capacity-factor", s.eval_capacity_factor, "the same in evaluation")->group(group);
@@ -126,6 +132,10 @@ bool parse(int count, char** arguments, settings& s, bool prints) {
       ->group(group);
   app.add_option("--tokenizer", s.tokenizer, "SentencePiece model; without one, bytes are tokens")->group(group);
   app.add_option("--length", s.length, "tokens of the source, or of the target for a decoder alone")->group(group);
+  app.add_option("--noise-density", s.noise_density, "share of the text that an encoder-decoder has to fill in")
+      ->group(group);
+  app.add_option("--mean-span", s.mean_span, "tokens of a gap, in the mean; 3 is T5's, 20 suits bytes (ByT5)")
+      ->group(group);
   app.add_option("--held-out-every", s.held_out_every, "of so many blocks of text one is kept for evaluation")
       ->group(group);
 
@@ -226,6 +236,20 @@ sy::transformer_config model_of(const settings& s) {
   const auto set = [](double value, double& to) {
     if (value >= 0) to = value;
   };
+  const auto size = [](std::int64_t value, std::int64_t& to) {
+    if (value > 0) to = value;
+  };
+  size(s.layers, c.decoder_layers);
+  if (c.has_encoder()) size(s.layers, c.encoder_layers);
+  size(s.d_model, c.d_model);
+  size(s.d_ff, c.d_ff);
+  size(s.heads, c.heads);
+  if (s.d_model > 0 || s.heads > 0) {
+    sy::detail::require(c.heads > 0 && c.d_model % c.heads == 0, "--heads = ", c.heads,
+                        ": must divide --d-model = ", c.d_model);
+    c.d_kv = c.d_model / c.heads;
+  }
+  size(s.sparse_every, c.sparse_n);
   if (s.experts == 0) c.sparse = sy::sparse_pattern::none;
   if (s.experts >= 0) c.routing.experts = s.experts;
   if (s.experts > 0 && c.sparse == sy::sparse_pattern::none) c.sparse = sy::sparse_pattern::every_nth;
@@ -243,7 +267,10 @@ sy::transformer_config model_of(const settings& s) {
 
 sy::train::objective_config objective_of(const settings& s) {
   using kind = sy::train::objective_kind;
-  return {.kind = model_of(s).has_encoder() ? kind::span_corruption : kind::next_token, .length = s.length};
+  return {.kind = model_of(s).has_encoder() ? kind::span_corruption : kind::next_token,
+          .length = s.length,
+          .noise_density = s.noise_density,
+          .mean_span = s.mean_span};
 }
 
 sy::train::trainer_config training_of(const settings& s, const sy::train::objective& goal) {

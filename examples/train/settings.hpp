@@ -18,7 +18,8 @@ struct settings {
   // model
   std::string preset = "tiny";
   number_type precision = number_type::bf16;
-  std::int64_t experts = -1;
+  std::int64_t layers = -1, d_model = -1, d_ff = -1, heads = -1;
+  std::int64_t experts = -1, sparse_every = -1;
   double capacity_factor = -1, eval_capacity_factor = -1, load_balance = -1, jitter = -1;
   double dropout = -1, expert_dropout = -1;
   std::int64_t sequences_per_group = -1;
@@ -27,6 +28,7 @@ struct settings {
   std::vector<std::string> text;
   std::string tokenizer; ///< SentencePiece model; empty: bytes
   std::int64_t length = 128;
+  double noise_density = 0.15, mean_span = 3;
   std::int64_t held_out_every = 20;
 
   // training

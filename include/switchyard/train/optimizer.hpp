@@ -83,11 +83,12 @@ class optimizer {
       : config_((validate(config), config)), sharing_(sharing) {
     const Gradients shapes = zeros();
     if (config.momentum() > 0) first_ = zeros();
-    std::int64_t rows = 0, matrices = 0;
+    std::int64_t rows = 0, columns = 0, matrices = 0;
     for_each_parameter(
         [&](const std::string& name, const auto& view) {
           const detail::matrices m = detail::matrices_of(view);
           rows = std::max(rows, m.row_count());
+          columns = std::max(columns, m.count * m.columns);
           matrices = std::max(matrices, m.count);
           if (config_.kind == optimizer_kind::adafactor) add_factors(name, view);
         },
@@ -97,6 +98,7 @@ class optimizer {
     } else {
       mean_ = {"switchyard::train::mean", static_cast<std::size_t>(matrices)};
       step_ = {"switchyard::train::step", static_cast<std::size_t>(matrices)};
+      inverse_ = {"switchyard::train::inverse", static_cast<std::size_t>(columns)};
       sums_ = {"switchyard::train::sums", static_cast<std::size_t>(2 * rows)};
     }
   }
@@ -207,13 +209,19 @@ class optimizer {
     return config_.relative_step ? std::min({how.learning_rate, 1e-2, least}) : how.learning_rate;
   }
   template <class G>
-  auto state_of(const update_options& how, const G& g, const factors& s, real* mean) const {
+  auto state_of(const update_options& how, const G& g, const factors& s, real* mean, real* inverse) const {
     const auto as = [](double x) { return static_cast<real>(x); };
     const auto t = static_cast<double>(how.number);
-    return detail::adafactor_state<typename G::non_const_value_type, real>{
-        detail::matrices_of(g), g.data(), s.row.data(),           s.column.data(),
-        s.full.data(),          mean,     as(how.gradient_scale), as(1 - std::pow(t, -config_.decay_power)),
-        as(config_.epsilon1)};
+    return detail::adafactor_state<typename G::non_const_value_type, real>{detail::matrices_of(g),
+                                                                           g.data(),
+                                                                           s.row.data(),
+                                                                           s.column.data(),
+                                                                           s.full.data(),
+                                                                           mean,
+                                                                           inverse,
+                                                                           as(how.gradient_scale),
+                                                                           as(1 - std::pow(t, -config_.decay_power)),
+                                                                           as(config_.epsilon1)};
   }
 
   template <class W, class G>
@@ -225,7 +233,7 @@ class optimizer {
     if (m.size() == 0) return; // means of nothing
     const auto as = [](double x) { return static_cast<real>(x); };
     const double rate = rate_of(how);
-    const detail::adafactor_state<gradient, real> a = state_of(how, g, s, mean_.data());
+    const detail::adafactor_state<gradient, real> a = state_of(how, g, s, mean_.data(), inverse_.data());
     const auto run = [&](const char* label, std::int64_t tasks, const auto& kernel) {
       Kokkos::parallel_for(label, detail::tasks(exec, tasks), kernel);
     };
@@ -250,7 +258,7 @@ class optimizer {
   template <class W, class G>
   void shared(const Exec& exec, const update_options& how, double decay, const W& w, const G& g, real* first,
               std::size_t number, int pass) const {
-    const auto a = state_of(how, g, factors_[number], sharing_.mean(number));
+    const auto a = state_of(how, g, factors_[number], sharing_.mean(number), sharing_.inverse(number));
     if (pass == 0)
       sharing_.begin(exec, number, a);
     else if (pass == 1)
@@ -265,8 +273,8 @@ class optimizer {
   Sharing sharing_;
   Gradients first_, second_; // m; v of AdamW
   std::vector<factors> factors_;
-  model::vector<real, space> mean_, step_; // [matrices] of the parameter at work
-  model::vector<double, space> sums_;      // [rows, 2]
+  model::vector<real, space> mean_, step_, inverse_; // [matrices], [matrices], [columns] of the parameter at work
+  model::vector<double, space> sums_;                // [rows, 2]
 };
 
 } // namespace switchyard::train

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <switchyard/core/lanes.hpp>
+#include <switchyard/core/vector_code.hpp>
 #include <switchyard/model/types.hpp>
 
 namespace switchyard::train::detail {
@@ -44,6 +45,9 @@ struct adamw_kernel {
   S scale, rate, beta1, beta2, correction1, correction2, epsilon, decay;
 
   KOKKOS_FUNCTION void operator()(std::int64_t block) const {
+    in_vector_code([&] { run(block); });
+  }
+  KOKKOS_FUNCTION void run(std::int64_t block) const {
     const std::int64_t begin = block * element_block, end = begin + element_block < size ? begin + element_block : size;
     for (std::int64_t i = begin; i < end; ++i) {
       const S g = scale * static_cast<S>(gradient[i]), w = static_cast<S>(weight[i]);
@@ -62,10 +66,11 @@ template <class G, class S>
 struct adafactor_state {
   matrices shape;
   const G* gradient;
-  S* row;    // [count, rows], or nullptr
-  S* column; // [count, columns]
-  S* full;   // [size], where not factored
-  S* mean;   // [count] of the rows; later what an update is multiplied with
+  S* row;     // [count, rows], or nullptr
+  S* column;  // [count, columns]
+  S* full;    // [size], where not factored
+  S* mean;    // [count] of the rows
+  S* inverse; // [count, columns] 1 / sqrt(column)
   S scale, beta2, epsilon1;
 
   KOKKOS_FUNCTION S square(std::int64_t i) const {
@@ -79,6 +84,9 @@ template <class G, class S>
 struct adafactor_rows_kernel {
   adafactor_state<G, S> a;
   KOKKOS_FUNCTION void operator()(std::int64_t r) const {
+    in_vector_code([&] { run(r); });
+  }
+  KOKKOS_FUNCTION void run(std::int64_t r) const {
     const std::int64_t n = a.shape.columns, begin = r * n;
     if (a.row == nullptr) {
       for (std::int64_t i = begin; i < begin + n; ++i) a.full[i] = a.beta2 * a.full[i] + (S(1) - a.beta2) * a.square(i);
@@ -89,20 +97,30 @@ struct adafactor_rows_kernel {
   }
 };
 
-/// column: one task per block of columns of a matrix.
+/// column and its inverse root: one task per block of columns of a matrix.
 template <class G, class S>
 struct adafactor_columns_kernel {
   adafactor_state<G, S> a;
   std::int64_t blocks; // of columns
   KOKKOS_FUNCTION void operator()(std::int64_t task) const {
+    in_vector_code([&] { run(task); });
+  }
+  KOKKOS_FUNCTION void run(std::int64_t task) const {
     const std::int64_t e = task / blocks, begin = task % blocks * column_block, n = a.shape.columns;
     const std::int64_t here = n - begin < column_block ? n - begin : column_block;
+    const std::int64_t first = e * a.shape.rows * n + begin;
     S sum[column_block] = {};
-    for (std::int64_t r = 0; r < a.shape.rows; ++r)
-      for (std::int64_t c = 0; c < here; ++c) sum[c] += a.square((e * a.shape.rows + r) * n + begin + c);
-    S* to = a.column + e * n + begin;
-    for (std::int64_t c = 0; c < here; ++c)
+    for (std::int64_t r = 0; r < a.shape.rows; ++r) {
+      if (here == column_block) // a constant: the sums stay in registers
+        for (int c = 0; c < column_block; ++c) sum[c] += a.square(first + r * n + c);
+      else
+        for (std::int64_t c = 0; c < here; ++c) sum[c] += a.square(first + r * n + c);
+    }
+    S *to = a.column + e * n + begin, *inverse = a.inverse + e * n + begin;
+    for (std::int64_t c = 0; c < here; ++c) {
       to[c] = a.beta2 * to[c] + (S(1) - a.beta2) * (sum[c] / static_cast<S>(a.shape.rows));
+      inverse[c] = S(1) / Kokkos::sqrt(to[c]);
+    }
   }
 };
 
@@ -116,19 +134,20 @@ struct adafactor_means_kernel {
   }
 };
 
-/// Calls f(column, update of the element before clipping) for a row.
+/// Calls f(u) for a row, u(column) the update of an element before clipping.
 template <class G, class S, class F>
 KOKKOS_INLINE_FUNCTION void adafactor_row(const adafactor_state<G, S>& a, std::int64_t r, const F& f) {
-  const std::int64_t n = a.shape.columns, begin = r * n;
+  const std::int64_t n = a.shape.columns;
+  const G* g = a.gradient + r * n;
   if (a.row == nullptr) {
-    for (std::int64_t c = 0; c < n; ++c)
-      f(c, a.scale * static_cast<S>(a.gradient[begin + c]) / Kokkos::sqrt(a.full[begin + c]));
+    const S* full = a.full + r * n;
+    f([=](std::int64_t c) { return a.scale * static_cast<S>(g[c]) / Kokkos::sqrt(full[c]); });
     return;
   }
   const std::int64_t e = r / a.shape.rows;
-  const S* column = a.column + e * n;
+  const S* inverse = a.inverse + e * n;
   const S along = a.scale / Kokkos::sqrt(a.row[r] / a.mean[e]);
-  for (std::int64_t c = 0; c < n; ++c) f(c, along * static_cast<S>(a.gradient[begin + c]) / Kokkos::sqrt(column[c]));
+  f([=](std::int64_t c) { return along * static_cast<S>(g[c]) * inverse[c]; });
 }
 
 /// Sums of squares of a row's updates and weights: one task per row.
@@ -138,14 +157,16 @@ struct adafactor_sums_kernel {
   const W* weight;
   double* sums; // [count, rows, 2]
   KOKKOS_FUNCTION void operator()(std::int64_t r) const {
-    const W* w = weight + r * a.shape.columns;
-    double updates = 0, weights = 0;
-    adafactor_row(a, r, [&](std::int64_t c, S update) {
-      updates += static_cast<double>(update) * static_cast<double>(update);
-      weights += static_cast<double>(static_cast<S>(w[c])) * static_cast<double>(static_cast<S>(w[c]));
+    in_vector_code([&] { run(r); });
+  }
+  KOKKOS_FUNCTION void run(std::int64_t r) const {
+    const std::int64_t n = a.shape.columns;
+    const W* w = weight + r * n;
+    const auto square = [](S x) { return static_cast<double>(x) * static_cast<double>(x); };
+    adafactor_row(a, r, [&](const auto& update) {
+      sums[2 * r] = lane_sum<double>(n, [&](std::int64_t c) { return square(update(c)); });
     });
-    sums[2 * r] = updates;
-    sums[2 * r + 1] = weights;
+    sums[2 * r + 1] = lane_sum<double>(n, [&](std::int64_t c) { return square(static_cast<S>(w[c])); });
   }
 };
 
@@ -179,13 +200,20 @@ struct adafactor_apply_kernel {
   const S* step; // [count]
   S beta1, decay;
   KOKKOS_FUNCTION void operator()(std::int64_t r) const {
-    const std::int64_t begin = r * a.shape.columns;
+    in_vector_code([&] { run(r); });
+  }
+  KOKKOS_FUNCTION void run(std::int64_t r) const {
+    const std::int64_t n = a.shape.columns;
     const S alpha = step[r / a.shape.rows];
-    adafactor_row(a, r, [&](std::int64_t c, S update) {
-      const S w = static_cast<S>(weight[begin + c]);
-      S change = alpha * update;
-      if (first != nullptr) change = first[begin + c] = beta1 * first[begin + c] + (S(1) - beta1) * change;
-      weight[begin + c] = W(w - change - decay * w);
+    W* KOKKOS_RESTRICT w = weight + r * n;
+    S* KOKKOS_RESTRICT m = first == nullptr ? nullptr : first + r * n;
+    adafactor_row(a, r, [&](const auto& update) {
+      for (std::int64_t c = 0; c < n; ++c) {
+        const S here = static_cast<S>(w[c]);
+        S change = alpha * update(c);
+        if (m != nullptr) change = m[c] = beta1 * m[c] + (S(1) - beta1) * change;
+        w[c] = W(here - change - decay * here);
+      }
     });
   }
 };
@@ -197,6 +225,9 @@ struct squares_kernel {
   std::int64_t each, blocks; // elements and blocks of a matrix
   double* sums;              // [count, blocks]
   KOKKOS_FUNCTION void operator()(std::int64_t task) const {
+    in_vector_code([&] { run(task); });
+  }
+  KOKKOS_FUNCTION void run(std::int64_t task) const {
     const std::int64_t begin = task % blocks * element_block;
     const std::int64_t n = each - begin < element_block ? each - begin : element_block;
     const G* g = gradient + task / blocks * each + begin;

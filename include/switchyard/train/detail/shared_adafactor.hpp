@@ -48,7 +48,7 @@ class shared_adafactor {
   shared_adafactor(const Model& model, const Set& set) : world_(model.mesh().world()) {
     std::map<int, std::size_t> axes; // number of the mesh's axis -> place in axes_
     std::vector<std::array<std::int64_t, 2>> sizes;
-    std::int64_t count = 0, rows = 0; // matrices, and the most rows of a parameter
+    std::int64_t count = 0, columns = 0, rows = 0; // matrices, their columns, and the most rows of a parameter
     model.for_each_parameter_slice(
         [&](const std::string&, const parameter_slice& slice, const auto& view) {
           entry e;
@@ -69,9 +69,11 @@ class shared_adafactor {
             e.factors = factors;
             e.squares = squares;
             e.matrix = count;
+            e.column = columns;
             factors += e.by_rows ? here.count * (here.columns + 1) : here.row_count();
             squares += 2 * here.count;
             count += here.count;
+            columns += here.count * here.columns;
             rows = std::max(rows, here.row_count());
           }
           entries_.push_back(e);
@@ -85,12 +87,14 @@ class shared_adafactor {
     }
     mean_ = {"switchyard::train::shared_mean", static_cast<std::size_t>(count)};
     step_ = {"switchyard::train::shared_step", static_cast<std::size_t>(count)};
+    inverse_ = {"switchyard::train::shared_inverse", static_cast<std::size_t>(columns)};
     sums_ = {"switchyard::train::shared_sums", static_cast<std::size_t>(2 * rows)};
   }
 
   int passes() const { return axes_.empty() ? 1 : 3; }
   bool shares(std::size_t number) const { return entries_[number].axis >= 0; }
   Real* mean(std::size_t number) const { return mean_.data() + entries_[number].matrix; }
+  Real* inverse(std::size_t number) const { return inverse_.data() + entries_[number].column; }
 
   /// The factor that is local, and this rank's part of the other one.
   template <class G>
@@ -121,6 +125,7 @@ class shared_adafactor {
       const std::int64_t columns = a.shape.count * a.shape.columns;
       mean_of(a.column, columns, from, e.rows, a.beta2);
       mean_of(a.mean, a.shape.count, from + columns, e.rows, Real(0));
+      run(exec, "inverse", columns, inverse_root_kernel<Real>{a.column, a.inverse});
     } else {
       mean_of(a.row, a.shape.row_count(), from, e.columns, a.beta2);
       run(exec, "means", a.shape.count, adafactor_means_kernel<G, Real>{a});
@@ -157,10 +162,10 @@ class shared_adafactor {
  private:
   using vector = model::vector<double, space>;
   struct entry {
-    int axis = -1;                                     // in axes_; -1: the matrices are whole here
-    std::int64_t rows = 0, columns = 0;                // of a whole matrix
-    bool by_rows = false;                              // are rows shared, not columns?
-    std::int64_t factors = 0, squares = 0, matrix = 0; // where its numbers begin
+    int axis = -1;                                                 // in axes_; -1: the matrices are whole here
+    std::int64_t rows = 0, columns = 0;                            // of a whole matrix
+    bool by_rows = false;                                          // are rows shared, not columns?
+    std::int64_t factors = 0, squares = 0, matrix = 0, column = 0; // where its numbers begin
   };
   struct axis_memory {
     communicator along;
@@ -180,6 +185,7 @@ class shared_adafactor {
   std::vector<entry> entries_;
   std::vector<axis_memory> axes_;
   model::vector<Real, space> mean_, step_; // [matrices]
+  model::vector<Real, space> inverse_;     // [columns of all] 1 / sqrt(column), from one pass to the next
   vector sums_;                            // [rows, 2] of the parameter at work
 };
 

@@ -61,6 +61,14 @@ struct mean_kernel {
   }
 };
 
+/// 1 / sqrt(column)
+template <class S>
+struct inverse_root_kernel {
+  const S* column;
+  S* inverse;
+  KOKKOS_FUNCTION void operator()(std::int64_t i) const { inverse[i] = S(1) / Kokkos::sqrt(column[i]); }
+};
+
 /// Of a matrix the sums of its rows here, in order: one task per matrix.
 struct matrix_sums_kernel {
   std::int64_t rows;

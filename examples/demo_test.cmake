@@ -1,0 +1,45 @@
+# cmake -D DEMO=<demo.sh> -D BUILD=<folder> -D SCRATCH=<folder> -D TEXT=<folder> -P demo_test.cmake
+# The main job in small, with the programs of a build that is there.
+cmake_minimum_required(VERSION 3.25)
+
+file(REMOVE_RECURSE ${SCRATCH})
+file(MAKE_DIRECTORY ${SCRATCH})
+execute_process(COMMAND bash ${DEMO} --quick --build ${BUILD} --out "${SCRATCH}/the page" a=${TEXT}/model.md b=${TEXT}/layouts.md
+                WORKING_DIRECTORY ${SCRATCH} RESULT_VARIABLE status OUTPUT_VARIABLE output ERROR_VARIABLE output)
+if(NOT status EQUAL 0)
+  message(FATAL_ERROR "demo.sh: status ${status}\n${output}")
+endif()
+foreach(pattern "a dense model, 200 steps" "After 200 steps the dense model needs" "step 200/200.*step 200/200")
+  if(NOT output MATCHES "${pattern}")
+    message(FATAL_ERROR "expected '${pattern}' in\n${output}")
+  endif()
+endforeach()
+
+file(READ "${SCRATCH}/the page/report.html" page)
+foreach(word "Loss against steps" "Loss against time" "Held-out text by language" "Dropped tokens" "Load of the experts, Switch layer 4"
+             "Where a step's time goes" "Which rank holds what" "What they write")
+  if(NOT page MATCHES "${word}")
+    message(FATAL_ERROR "report.html has no '${word}'")
+  endif()
+endforeach()
+string(REGEX REPLACE "href=.(#|data:)" "" page "${page}") # places in the page, and what it carries itself
+if(page MATCHES "(href|src)=..........")
+  message(FATAL_ERROR "report.html needs more than itself: ${CMAKE_MATCH_0}")
+endif()
+foreach(numbers loss languages dropped load_0 load_3 stages)
+  if(NOT EXISTS "${SCRATCH}/the page/data/${numbers}.csv")
+    message(FATAL_ERROR "data/${numbers}.csv is missing")
+  endif()
+endforeach()
+# Both models have learned something: less than the logarithm of 256 by far.
+file(STRINGS "${SCRATCH}/the page/data/loss.csv" last REGEX "held_out,200,")
+list(LENGTH last count)
+if(NOT count EQUAL 2)
+  message(FATAL_ERROR "loss.csv has ${count} last evaluations")
+endif()
+foreach(line ${last})
+  string(REGEX REPLACE ".*," "" loss ${line})
+  if(NOT loss LESS 3.2)
+    message(FATAL_ERROR "nothing was learned: ${line}")
+  endif()
+endforeach()
