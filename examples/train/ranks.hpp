@@ -11,13 +11,16 @@ namespace train_example {
 
 namespace sy = switchyard;
 
-// One type for every layout: of replica x data ranks, all share the batch, and those along data the experts.
+// One type for every layout: of replica x data x model ranks, those along replica and data share the batch, those along
+// data the experts, those along model the weights.
 #if SWITCHYARD_HAS_MPI
 struct replica : sy::name<"replica"> {};
 struct data : sy::name<"data"> {};
-using mesh_type = sy::mesh<sy::axis<replica>, sy::axis<data>>;
+struct weights : sy::name<"model"> {};
+using mesh_type = sy::mesh<sy::axis<replica>, sy::axis<data>, sy::axis<weights>>;
 using rules_type = sy::rules<sy::split<sy::dims::group, replica>, sy::split<sy::dims::group, data>,
-                             sy::split<sy::dims::experts, data>>;
+                             sy::split<sy::dims::experts, data>, sy::split<sy::dims::heads, weights>,
+                             sy::split<sy::dims::d_ff, weights>, sy::split<sy::dims::vocab, weights>>;
 inline mesh_type make_mesh(const settings& s, const sy::communicator& world) {
   return mesh_type(world, mesh_of(s, world.size()));
 }

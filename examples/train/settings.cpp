@@ -2,11 +2,13 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "settings.hpp"
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdio>
 #include <iostream>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <set>
+#include <sstream>
 #include <switchyard/model/presets.hpp>
 
 namespace train_example {
@@ -156,7 +158,10 @@ bool parse(int count, char** arguments, settings& s, bool prints) {
   app.add_option("--layout", s.layout, "what ranks share: expert_data, the batch and the experts, or data, the batch")
       ->check(CLI::IsMember({"expert_data", "data"}))
       ->group(group);
-  app.add_option("--mesh", s.mesh, "replica=R,data=D: R replicas of the experts, each spread over D ranks")
+  app.add_option(
+         "--mesh", s.mesh,
+         "replica=R,data=D,model=M: R replicas of the experts, each spread over D times M ranks; those along model "
+         "share heads, d_ff and vocabulary")
       ->group(group);
 
   group = "Output";
@@ -201,17 +206,29 @@ bool parse(int count, char** arguments, settings& s, bool prints) {
   return true;
 }
 
-std::array<std::int64_t, 2> mesh_of(const settings& s, std::int64_t ranks) {
-  if (s.mesh.empty())
-    return s.layout == "data" ? std::array{ranks, std::int64_t{1}} : std::array{std::int64_t{1}, ranks};
-  long long replica = 0, data = 0;
-  int end = 0;
-  const bool read = std::sscanf(s.mesh.c_str(), "replica=%lld,data=%lld%n", &replica, &data, &end) == 2;
-  sy::detail::require(read && end == static_cast<int>(s.mesh.size()) && replica >= 1 && data >= 1, "--mesh = ", s.mesh,
-                      ": must be replica=R,data=D, with R times D ranks");
-  sy::detail::require(s.layout != "data" || data == 1, "--mesh = ", s.mesh,
+std::array<std::int64_t, 3> mesh_of(const settings& s, std::int64_t ranks) {
+  if (s.mesh.empty()) return {s.layout == "data" ? ranks : 1, s.layout == "data" ? 1 : ranks, 1};
+  const std::array<std::string, 3> names{"replica", "data", "model"};
+  std::array<std::int64_t, 3> extents{0, 0, 0};
+  std::istringstream all(s.mesh);
+  bool read = s.mesh.back() != ',';
+  for (std::string one; std::getline(all, one, ',');) {
+    const auto name = std::find(names.begin(), names.end(), one.substr(0, one.find('=')));
+    long long extent = 0;
+    int end = -1;
+    if (name != names.end()) std::sscanf(one.c_str() + name->size(), "=%lld%n", &extent, &end);
+    read = read && end >= 0 && name->size() + static_cast<std::size_t>(end) == one.size() && extent >= 1;
+    if (!read) break;
+    std::int64_t& to = extents[static_cast<std::size_t>(name - names.begin())];
+    read = to == 0; // named once
+    to = extent;
+  }
+  sy::detail::require(read, "--mesh = ", s.mesh,
+                      ": must be replica=R,data=D,model=M, of which any may be left out, with R times D times M ranks");
+  for (std::int64_t& extent : extents) extent = std::max<std::int64_t>(extent, 1);
+  sy::detail::require(s.layout != "data" || extents[1] == 1, "--mesh = ", s.mesh,
                       ": --layout data has all experts on every rank; leave one of the two out");
-  return {replica, data};
+  return extents;
 }
 
 sy::transformer_config model_of(const settings& s) {

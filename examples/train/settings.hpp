@@ -41,7 +41,7 @@ struct settings {
 
   // ranks
   std::string layout = "expert_data"; ///< or data
-  std::string mesh;                   ///< replica=R,data=D; empty: as the layout says
+  std::string mesh;                   ///< replica=R,data=D,model=M; empty: as the layout says
 
   // output
   std::string out = "run";
@@ -58,9 +58,10 @@ struct settings {
 /// where there is nothing to do but --help. Throws std::runtime_error with a message for the user.
 bool parse(int count, char** arguments, settings& s, bool prints);
 
-/// Extents of the mesh of `ranks` ranks: replicas of all experts, and ranks that share the experts of one replica. The
-/// batch is split over both. Throws switchyard::invalid_argument.
-std::array<std::int64_t, 2> mesh_of(const settings& s, std::int64_t ranks);
+/// Extents of the mesh of `ranks` ranks: replicas of all experts, ranks that share the experts of one replica, and
+/// ranks that share heads, d_ff and vocabulary. The batch is split over the first two. Throws
+/// switchyard::invalid_argument.
+std::array<std::int64_t, 3> mesh_of(const settings& s, std::int64_t ranks);
 
 /// What the settings mean for the library. Throws switchyard::invalid_argument.
 switchyard::transformer_config model_of(const settings& s);

@@ -131,6 +131,34 @@ if(MPIRUN)
   endforeach()
 endif()
 
+# And where ranks share weights.
+if(MPIRUN)
+  execute_process(COMMAND ${MPIRUN} ${PROGRAM} ${common} --steps 6 --seed 3 --precision f64 --mesh model=2
+                          --out ${SCRATCH}/weights RESULT_VARIABLE status OUTPUT_VARIABLE output ERROR_VARIABLE output)
+  if(NOT status EQUAL 0)
+    message(FATAL_ERROR "${MPIRUN} --mesh model=2: status ${status}\n${output}")
+  endif()
+  read(weights ${SCRATCH}/weights loss)
+  list(LENGTH weights steps)
+  list(SUBLIST alone 0 6 alone)
+  if(NOT steps EQUAL 6)
+    message(FATAL_ERROR "--mesh model=2: ${steps} steps, expected 6")
+  endif()
+  foreach(a b IN ZIP_LISTS weights alone) # to 8 digits
+    string(SUBSTRING ${a} 0 9 a)
+    string(SUBSTRING ${b} 0 9 b)
+    if(NOT a STREQUAL b)
+      message(FATAL_ERROR "2 ranks that share weights and one, other losses: ${a} ${b}")
+    endif()
+  endforeach()
+  train(0 output ${common} --seed 3 --precision f64 --steps 8 --out ${SCRATCH}/weights --resume) # on one process
+  expect("${output}" "resumed from ${SCRATCH}/weights/step_")
+  foreach(mesh data=1,model=0 data=1,data=1 data= data=1, model)
+    train(1 output --mesh ${mesh} --text ${TEXT} --out ${SCRATCH}/d)
+    expect("${output}" "^train: --mesh = ${mesh}: must be replica=R,data=D,model=M")
+  endforeach()
+endif()
+
 # What cannot be says so.
 train(1 output --text ${SCRATCH}/none --out ${SCRATCH}/d)
 expect("${output}" "^train: text = .*neither a file nor a folder")

@@ -1,128 +1,26 @@
 // SPDX-FileCopyrightText: Switchyard contributors
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-#include "../train/trainer_checks.hpp"
-#include "together.hpp"
-#include <switchyard/train/resume.hpp>
+#include "trainer_on_mesh.hpp"
 
-// Training on a mesh against one process, which every rank runs for itself: the loss curve, the weights, evaluation,
-// and checkpoints that go from one to the other.
+using namespace training_test;
 
-using namespace mpi_test;
-using namespace switchyard_test;
+// The batch over two axes, the experts over the inner one.
 
 namespace {
-
 struct replica : sy::name<"replica"> {};
 struct data : sy::name<"data"> {};
 using mesh_type = sy::mesh<sy::axis<replica>, sy::axis<data>>;
 using rules_type = sy::rules<sy::split<sy::dims::group, replica>, sy::split<sy::dims::group, data>,
                              sy::split<sy::dims::experts, data>>;
-using alone_type = sy::transformer<Exec, sy::uniform<double>>;
 using model_type = sy::transformer<Exec, sy::uniform<double>, mesh_type, rules_type>;
-
-/// A name for this job's folder, or for one of each rank's own.
-std::string name_here(const char* what, bool own) {
-  int rank = 0;
-  MPI_Comm_rank(MPI_COMM_WORLD, &rank);
-  return std::string("train_") + what + "_" + std::to_string(ranks()) + (own ? "_" + std::to_string(rank) : "");
-}
-
-bool close(double a, double b, double bound) {
-  return std::abs(a - b) <= bound * std::abs(b);
-}
-
-/// Are the weights here a part of those of one process?
-template <class Trainer, class Alone>
-bool weights_are(const Trainer& t, const Alone& alone, double bound) {
-  std::map<std::string, std::vector<double>> whole;
-  sy::for_each_parameter(
-      [&](const std::string& name, const auto& view) {
-        whole[name] = {view.data(), view.data() + view.size()};
-      },
-      alone.weights());
-  bool good = true;
-  t.model().for_each_parameter_slice(
-      [&](const std::string& name, const sy::parameter_slice& slice, const auto& view) {
-        std::vector<sy::part> where;
-        for (std::size_t d = 0; d < slice.shape.size(); ++d) where.push_back({slice.offset[d], slice.extent[d]});
-        good = good && mpi_test::close({view.data(), view.data() + view.size()}, cut(whole[name], slice.shape, where),
-                                       whole[name], bound);
-      },
-      t.weights());
-  return good;
-}
-
 } // namespace
 
 TEST_CASE("training on a mesh is training on one process", "[train]") {
-  const folder f(name_here("text", true));
-  const auto maker = small_text(f);
-  auto c = small_training(maker);
-  c.batch = 10; // in passes of 5, which do not divide
-  c.micro_batches = 2;
-  auto m = small_model();
-  m.dropout = 0.1;
-  m.routing.jitter = 0.01;
-  m.routing.experts = 3;
-  const auto world = sy::mpi(MPI_COMM_WORLD);
-  const std::int64_t n = world.size();
-  for (const auto kind : {train::optimizer_kind::adafactor, train::optimizer_kind::adamw}) {
-    c.optimizer.kind = kind;
-    c.schedule.rate = kind == train::optimizer_kind::adamw ? 0.002 : 0.02;
-    train::trainer<alone_type> alone(Exec(), alone_type(m), c);
-    train::batches all(maker, alone.examples_here());
-    std::vector<train::step_report> expected;
-    train::evaluation middle;
-    for (int step = 0; step < 50; ++step) {
-      expected.push_back(alone.step(all));
-      if (step == 19) middle = alone.evaluate(maker);
-    }
-    for (const auto& extents : std::vector<std::array<std::int64_t, 2>>{{n, 1}, {1, n}, {2, n / 2}}) {
-      if (extents[0] * extents[1] != n) continue;
-      INFO("replica = " << extents[0] << ", data = " << extents[1]);
-      train::trainer<model_type> t(Exec(), model_type(mesh_type(world, extents), m), c);
-      train::batches here(maker, t.examples_here());
-      bool losses = true, norms = true, evaluated = true, saved = true;
-      // Saved by one process and by all, each goes on in the other.
-      const std::string shared = name_here("checkpoint", false);
-      const auto root = std::filesystem::temp_directory_path();
-      std::filesystem::remove_all(root / shared);
-      for (std::size_t step = 0; step < 50; ++step) {
-        const auto r = t.step(here);
-        losses = losses && close(r.loss, expected[step].loss, 1e-10) && r.targets == expected[step].targets;
-        norms = norms && close(r.gradient_norm, expected[step].gradient_norm, 1e-9);
-        if (step != 19) continue;
-        const auto e = t.evaluate(maker);
-        evaluated = close(e.all.nats, middle.all.nats, 1e-10) && e.all.targets == middle.all.targets &&
-                    e.all.bytes == middle.all.bytes && e.languages.size() == 2 &&
-                    close(e.languages[1].loss.nats, middle.languages[1].loss.nats, 1e-10);
-        train::save_run(t, root / shared);
-      }
-      CHECK(everywhere(losses));
-      CHECK(everywhere(norms));
-      CHECK(everywhere(evaluated));
-      CHECK(everywhere(weights_are(t, alone, 1e-9)));
-
-      train::trainer<alone_type> taken(Exec(), alone_type(m), c);
-      train::load_run(taken, *train::newest_checkpoint(root / shared));
-      train::batches rest(maker, taken.examples_here(), taken.state().position);
-      for (std::size_t step = 20; step < 30; ++step)
-        saved = saved && close(taken.step(rest).loss, expected[step].loss, 1e-10);
-      CHECK(everywhere(saved));
-      MPI_Barrier(MPI_COMM_WORLD);
-      if (world.rank() == 0) { // and back
-        std::filesystem::remove_all(root / shared);
-        train::save_run(taken, root / shared);
-      }
-      MPI_Barrier(MPI_COMM_WORLD);
-      train::load_run(t, *train::newest_checkpoint(world, root / shared));
-      here.seek(t.state().position);
-      bool back = t.state().step == 30;
-      for (std::size_t step = 30; step < 40; ++step)
-        back = back && close(t.step(here).loss, expected[step].loss, 1e-10);
-      CHECK(everywhere(back));
-      MPI_Barrier(MPI_COMM_WORLD);
-      if (world.rank() == 0) std::filesystem::remove_all(root / shared);
-    }
-  }
+  const std::int64_t n = ranks();
+  std::vector<std::array<std::int64_t, 2>> meshes;
+  for (const auto& extents : std::vector<std::array<std::int64_t, 2>>{{n, 1}, {1, n}, {2, n / 2}})
+    if (extents[0] * extents[1] == n) meshes.push_back(extents);
+  for (const auto kind : {train::optimizer_kind::adafactor, train::optimizer_kind::adamw})
+    trains_as_one<model_type>("experts", kind, 3, meshes,
+                              [](const auto& world, const auto& extents) { return mesh_type(world, extents); });
 }

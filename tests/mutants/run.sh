@@ -21,6 +21,8 @@ tests_for() { # the mesh and the layouts are tested on ranks; products have test
   layout-*) echo "mpi_layouts" ;;
   checkpoint-*) echo "checkpoint" ;;
   model-*) echo "mpi_models" ;;
+  axis-*:train/*) echo "mpi_train_axis" ;;
+  axis-*) echo "mpi_model_axis" ;;
   *:mesh/*) echo "mpi_tensors mpi_communicators" ;;
   *:model/* | *:layer/dense_layer.hpp) echo "model" ;;
   *:train/*) echo "train" ;;

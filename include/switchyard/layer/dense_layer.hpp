@@ -42,12 +42,14 @@ struct dense_parameters {
   matrix wi, wi_gate, wo; // [M, F], the same for gated layers only, [F, M]
 
   dense_parameters() = default;
-  /// Zeros. Allocates.
-  explicit dense_parameters(const dense_config& c)
-      : wi(detail::make_zeros<matrix>("switchyard::wi.weight", c.d_model, c.d_ff)),
-        wo(detail::make_zeros<matrix>("switchyard::wo.weight", c.d_ff, c.d_model)) {
-    if (c.gated) wi_gate = detail::make_zeros<matrix>("switchyard::wi_gate.weight", c.d_model, c.d_ff);
+  /// Zeros, of these columns of the hidden layer. Allocates.
+  dense_parameters(const dense_config& c, part d_ff)
+      : wi(detail::make_zeros<matrix>("switchyard::wi.weight", c.d_model, d_ff.count)),
+        wo(detail::make_zeros<matrix>("switchyard::wo.weight", d_ff.count, c.d_model)) {
+    if (c.gated) wi_gate = detail::make_zeros<matrix>("switchyard::wi_gate.weight", c.d_model, d_ff.count);
   }
+  /// The same with all of them.
+  explicit dense_parameters(const dense_config& c) : dense_parameters(c, {0, c.d_ff}) {}
 };
 
 /// All that a forward leaves for its backward. It refers to x: leave that alone until the backward is done.
@@ -77,27 +79,36 @@ class dense_layer {
   using tape_type = dense_tape<Exec, P>;
 
   /// Throws invalid_argument for a configuration that cannot be.
-  explicit dense_layer(const dense_config& config) : config_(config) { validate(config_); }
+  explicit dense_layer(const dense_config& config) : dense_layer(config, {0, config.d_ff}) {}
+  /// The part of a layer that has these columns of the hidden layer: its y and dx are to be added to those of the other
+  /// parts.
+  dense_layer(const dense_config& config, part d_ff) : config_(config), d_ff_(d_ff) {
+    validate(config_);
+    detail::require(d_ff_.begin >= 0 && d_ff_.count >= 0 && d_ff_.begin + d_ff_.count <= config_.d_ff, "d_ff {",
+                    d_ff_.begin, ", ", d_ff_.count, "}: must be a part of the ", config_.d_ff, " columns of the layer");
+  }
   const dense_config& config() const { return config_; }
 
   /// Truncated normal weights. Allocates.
   weights_type init(const Exec& exec, seed s) const {
-    weights_type w(config_);
+    weights_type w(config_, d_ff_);
     initialize(exec, s, w);
     return w;
   }
   /// The same into existing weights.
   void initialize(const Exec& exec, seed s, const weights_type& w) const {
-    detail::fill_truncated_normal(exec, w.wi, s, stream::wi_weights, config_.init_scale, config_.d_model);
-    detail::fill_truncated_normal(exec, w.wi_gate, s, stream::wi_gate_weights, config_.init_scale, config_.d_model);
-    detail::fill_truncated_normal(exec, w.wo, s, stream::wo_weights, config_.init_scale, config_.d_ff);
+    const std::int64_t m = config_.d_model, f = config_.d_ff;
+    const detail::element_numbers in{d_ff_.begin, d_ff_.count, f}, out{d_ff_.begin * m, d_ff_.count * m, f * m};
+    detail::fill_truncated_normal(exec, w.wi, s, stream::wi_weights, config_.init_scale, m, in);
+    detail::fill_truncated_normal(exec, w.wi_gate, s, stream::wi_gate_weights, config_.init_scale, m, in);
+    detail::fill_truncated_normal(exec, w.wo, s, stream::wo_weights, config_.init_scale, f, out);
   }
   /// Gradients, all zero. Allocates.
-  gradients_type zeros(const Exec&) const { return gradients_type(config_); }
+  gradients_type zeros(const Exec&) const { return gradients_type(config_, d_ff_); }
 
   /// weights -> packed, allocating it.
   packed_type pack(const Exec& exec, const weights_type& w) const {
-    const std::int64_t m = config_.d_model, f = config_.d_ff;
+    const std::int64_t m = config_.d_model, f = d_ff_.count;
     packed_type to;
     to.wi = Engine::template allocate<Exec, value>(exec, 1, m, f, config_.gated);
     to.wo = Engine::template allocate<Exec, value>(exec, 1, f, m);
@@ -114,7 +125,7 @@ class dense_layer {
       Engine::template pack<Exec, value>(exec, to.wi, gate, orientation::forward, 0, 0);
       Engine::template pack<Exec, value>(exec, to.wi, wi, orientation::forward, 0, 1);
       Engine::template pack<Exec, value>(exec, to.wi_transposed, gate, orientation::transposed, 0);
-      Engine::template pack<Exec, value>(exec, to.wi_transposed, wi, orientation::transposed, config_.d_ff);
+      Engine::template pack<Exec, value>(exec, to.wi_transposed, wi, orientation::transposed, d_ff_.count);
     } else {
       Engine::template pack<Exec, value>(exec, to.wi, wi, orientation::forward);
       Engine::template pack<Exec, value>(exec, to.wi_transposed, wi, orientation::transposed);
@@ -127,8 +138,8 @@ class dense_layer {
   tape_type make_tape(const Exec& exec, std::int64_t rows, std::int64_t first = 0) const {
     detail::require(rows >= 0, "rows = ", rows, ": must be at least 0");
     tape_type t;
-    t.ffn = {config_.activation, config_.gated, 0, {}, config_.d_ff};
-    t.hidden = {rows, config_.d_ff, t.ffn};
+    t.ffn = {config_.activation, config_.gated, 0, {}, config_.d_ff, d_ff_.begin};
+    t.hidden = {rows, d_ff_.count, t.ffn};
     const Kokkos::View<std::int64_t*, space> offset("switchyard::dense_offset", 2);
     Kokkos::deep_copy(exec, Kokkos::subview(offset, 1), rows);
     t.rows.groups = {offset, rows};
@@ -177,6 +188,7 @@ class dense_layer {
                                                                                    v.extent(0), v.extent(1));
   }
   dense_config config_;
+  part d_ff_; // columns of the hidden layer here
 };
 
 } // namespace switchyard

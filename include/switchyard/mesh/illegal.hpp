@@ -53,11 +53,11 @@ struct layer_cannot_split {
   static constexpr bool ok = true;
 };
 
-template <class Layout, class Dimension>
-struct transformer_cannot_split {
+template <class Layout, class Dimension, class Axis>
+struct weights_are_split_where_groups_are {
   static_assert(detail::never<Layout>,
-                "switchyard: a transformer cannot be split over that dimension; split dims::group, and dims::experts "
-                "over the same axis");
+                "switchyard: heads, d_ff or the vocabulary are split over an axis that splits the routing groups, but "
+                "every token needs all of them; split them over an axis of their own");
   static constexpr bool ok = true;
 };
 

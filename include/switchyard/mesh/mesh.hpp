@@ -83,6 +83,12 @@ class mesh {
   const std::array<std::int64_t, rank>& extents() const { return extents_; }
   std::int64_t coordinate(std::size_t i) const { return coordinates_[i]; }
   const std::array<std::int64_t, rank>& coordinates() const { return coordinates_; }
+  /// Of so many things that axis i splits, those of this rank; all of them where i is no axis, but `rank`.
+  part part_along(std::size_t i, std::int64_t things) const {
+    if constexpr (rank > 0)
+      if (i < rank) return part_of(things, extents_[i], coordinates_[i]);
+    return {0, things};
+  }
   /// The ranks along axis i through this one.
   const communicator& along(std::size_t i) const { return along_[i]; }
   const communicator& world() const { return world_; }

@@ -4,6 +4,7 @@
 
 #include <Kokkos_Profiling_ScopedRegion.hpp>
 #include <switchyard/model/attention.hpp>
+#include <switchyard/model/axis_sum.hpp>
 #include <switchyard/model/cross_entropy.hpp>
 #include <switchyard/model/parameters.hpp>
 #include <switchyard/model/rms_norm.hpp>
@@ -14,6 +15,9 @@
 ///   n = RMSNorm(x),  q = n Wq,  k, v = (n or memory) (Wk, Wv),  y = x + D ∘ (attention(q, k, v) Wo)
 ///
 /// The backward takes dy in d and leaves dx there: the residual stream's gradient is added to, never copied.
+///
+/// Where ranks share the heads, Wq, Wk, Wv have the columns and Wo the rows of those here: attention(...) Wo in the
+/// forward, and the gradients of n and of memory in the backward, are sums over them. All else is the same on each.
 
 namespace switchyard::model {
 
@@ -91,6 +95,7 @@ class attention_layer {
     dropout<acc> drop; // of the sublayer
   };
 
+  /// c.heads: those here.
   attention_layer(const transformer_config& c, bool cross) : config_(c), cross_(cross) {}
 
   packed_type pack(const Exec& exec, const weights_type& w) const {
@@ -139,9 +144,12 @@ class attention_layer {
     return t;
   }
 
-  /// x [rows, M] (and memory [memory rows, M]) -> y [rows, M], memory of its own. t.options and t.drop are set.
+  /// x [rows, M] (and memory [memory rows, M]) -> y [rows, M], memory of its own. t.options and t.drop are set. `sum`
+  /// (axis_sum.hpp) over the ranks that share the heads.
+  template <class Sum = no_sum>
   void forward(const Exec& exec, const packed_type& packed, const matrix<value, space>& x,
-               const matrix<value, space>& memory, const matrix<value, space>& y, tape_type& t) const {
+               const matrix<value, space>& memory, const matrix<value, space>& y, tape_type& t,
+               const Sum& sum = {}) const {
     Kokkos::Profiling::ScopedRegion region("switchyard::model::attention_layer::forward");
     const std::int64_t wide = config_.d_heads();
     t.x = x;
@@ -156,15 +164,26 @@ class attention_layer {
     attention<value>(exec, t.shape, queries(t.projected, t), keys(t.projected, t.memory_projected, t, 0),
                      keys(t.projected, t.memory_projected, t, 1), t.options,
                      head_rows<value, space>(t.heads, t.shape.queries), t.lse);
+    if constexpr (Sum::splits) {
+      if (sum.active()) {
+        const matrix<value, space> added = place_of(sum, y);
+        linear<engine>(exec, t.rows, t.heads, packed.out.forward[0], added);
+        sum_over(exec, sum, added);
+        add_residual(exec, x, added, t.drop, y);
+        return;
+      }
+    }
     linear_residual<engine>(exec, t.rows, t.heads, packed.out.forward[0], x, t.drop, y);
   }
 
   /// d: dy -> dx [rows, M]; d_memory [memory rows, M] = or, with add_memory, +=; gradients (=|+=). d_bias [buckets, H],
-  /// where the forward had a bias, is written or, with add_bias, added to.
-  template <class DBias>
+  /// where the forward had a bias, is written or, with add_bias, added to. d_memory is left as the part of the heads
+  /// here, to be summed when all layers have added theirs.
+  template <class DBias, class Sum = no_sum>
   void backward(const Exec& exec, const packed_type& packed, const matrix<value, space>& d,
                 const matrix<value, space>& d_memory, bool add_memory, const tape_type& t, const scratch_type& s,
-                const gradients_type& gradients, bool accumulate, const DBias& d_bias, bool add_bias) const {
+                const gradients_type& gradients, bool accumulate, const DBias& d_bias, bool add_bias,
+                const Sum& sum = {}) const {
     Kokkos::Profiling::ScopedRegion region("switchyard::model::attention_layer::backward");
     const std::int64_t wide = config_.d_heads();
     const auto ds = s.sublayer_gradient(exec, d, t.drop);
@@ -181,7 +200,9 @@ class attention_layer {
     if (biased) relative_bias_backward(exec, s.bucket_sums, d_bias, add_bias);
 
     const auto d_in = columns_of(s.d_projected, 0, cross_ ? wide : 3 * wide);
-    linear<engine>(exec, t.rows, d_in, packed.in.transposed, s.d_normed);
+    const matrix<value, space> d_normed = place_of(sum, s.d_normed);
+    linear<engine>(exec, t.rows, d_in, packed.in.transposed, d_normed);
+    sum_over(exec, sum, d_normed);
     const auto weight_gradient = [&](const auto& rows, const auto& x, const auto& dy, std::int64_t i, const auto& of,
                                      const auto& gradient) {
       linear_weight_gradient<engine>(exec, rows, x, columns_of(dy, i * wide, wide), of, gradient, accumulate);
@@ -195,7 +216,7 @@ class attention_layer {
       weight_gradient(t.rows, t.normed, s.d_projected, 1, packed.in.forward[1], gradients.k);
       weight_gradient(t.rows, t.normed, s.d_projected, 2, packed.in.forward[2], gradients.v);
     }
-    rms_norm_backward(exec, t.x, packed.norm, t.inverse, s.d_normed, d, true, gradients.norm, accumulate, s.norm);
+    rms_norm_backward(exec, t.x, packed.norm, t.inverse, d_normed, d, true, gradients.norm, accumulate, s.norm);
   }
 
  private:

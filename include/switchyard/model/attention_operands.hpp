@@ -16,6 +16,8 @@ struct attention_shape {
   std::int64_t heads = 0, d_kv = 0;
   bool causal = false;          ///< query i sees keys up to position first_query + i
   std::int64_t first_query = 0; ///< position of query 0 among the keys (a cache of earlier keys)
+  std::int64_t first_head = 0;  ///< number of head 0 where several ranks share the heads: keys the draws of dropout
+  std::int64_t all_heads = 0;   ///< of all ranks; 0: those here are all
 };
 
 /// Rows [batch, length, heads * d_kv] that lie in memory with any stride but for the last: columns of a projection, or
@@ -44,7 +46,7 @@ struct attention_options {
   matrix<const float, Space> mask{};          ///< [batch, keys], a key is real iff > 0; empty: all are
   matrix<const Real, Space> bias{};           ///< [heads, queries + keys - 1], of relative_bias; empty: none
   vector<const std::int32_t, Space> bucket{}; ///< [queries + keys - 1], of make_buckets, for the gradient of bias
-  dropout<Real> drop{};                       ///< of p; element ((b H + h) queries + i) keys + j
+  dropout<Real> drop{};                       ///< of p; element ((b H + h) queries + i) keys + j, h of all H
 };
 
 } // namespace switchyard::model

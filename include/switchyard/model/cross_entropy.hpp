@@ -55,11 +55,12 @@ template <class T, class Space>
 struct cross_entropy_tape {
   using acc = accumulate_t<T>;
   std::int64_t rows = 0, block = 0;
-  one_group<Space> whole, rest;   // rows of a block, of the last block
-  matrix<acc, Space> logits;      // [block, V]
-  matrix<T, Space> d_logits;      // [block, V]
-  vector<acc, Space> lse;         // [rows]
-  matrix<double, Space> row_sums; // [rows, 4] as loss_sums
+  std::int64_t first = 0, vocabulary = 0; // number of logit 0 here, logits of all ranks
+  one_group<Space> whole, rest;           // rows of a block, of the last block
+  matrix<acc, Space> logits;              // [block, V]
+  matrix<T, Space> d_logits;              // [block, V]
+  vector<acc, Space> lse;                 // [rows]
+  matrix<double, Space> row_sums;         // [rows, 4] as loss_sums
   loss_blocks blocks;
   matrix<double, Space> block_sums; // [blocks of all ranks, 4]
   vector<double, Space> sums;       // [4]
@@ -71,13 +72,16 @@ struct cross_entropy_tape {
 
   cross_entropy_tape() = default;
   /// For up to `rows` rows, all of them here, `block` at a time. Allocates.
-  cross_entropy_tape(std::int64_t rows_, std::int64_t vocabulary, std::int64_t block_ = 512)
-      : cross_entropy_tape(rows_, vocabulary, {64, (rows_ + 63) / 64, 0, (rows_ + 63) / 64}, block_) {}
-  /// For up to `rows` rows here. Allocates.
-  cross_entropy_tape(std::int64_t rows_, std::int64_t vocabulary, const loss_blocks& blocks_, std::int64_t block_ = 512)
-      : rows(rows_), block(block_ < rows_ ? block_ : (rows_ > 0 ? rows_ : 1)), whole(block), rest(rows % block),
-        logits(make<matrix<acc, Space>>("logits", block, vocabulary)),
-        d_logits(make<matrix<T, Space>>("d_logits", block, vocabulary)), lse(make<vector<acc, Space>>("lse", rows)),
+  cross_entropy_tape(std::int64_t rows_, std::int64_t vocabulary_, std::int64_t block_ = 512)
+      : cross_entropy_tape(rows_, vocabulary_, {64, (rows_ + 63) / 64, 0, (rows_ + 63) / 64}, block_) {}
+  /// For up to `rows` rows here, and `logits_` logits, those from number `first` on of `vocabulary` (0: all are here).
+  /// Allocates.
+  cross_entropy_tape(std::int64_t rows_, std::int64_t logits_, const loss_blocks& blocks_, std::int64_t block_ = 512,
+                     std::int64_t first_ = 0, std::int64_t vocabulary_ = 0)
+      : rows(rows_), block(block_ < rows_ ? block_ : (rows_ > 0 ? rows_ : 1)), first(first_),
+        vocabulary(vocabulary_ > 0 ? vocabulary_ : logits_), whole(block), rest(rows % block),
+        logits(make<matrix<acc, Space>>("logits", block, logits_)),
+        d_logits(make<matrix<T, Space>>("d_logits", block, logits_)), lse(make<vector<acc, Space>>("lse", rows)),
         row_sums(make<matrix<double, Space>>("row_sums", rows, detail::loss_terms)), blocks(blocks_),
         block_sums(make<matrix<double, Space>>("block_sums", blocks.all, detail::loss_terms)),
         sums("switchyard::model::loss_sums", static_cast<std::size_t>(detail::loss_terms)) {}
@@ -98,22 +102,37 @@ void pack_head(const Exec& exec, const Table& table, const packed_linear<Engine,
   Engine::template pack<Exec, T>(exec, to.transposed, detail::owned(w), gemm::orientation::forward);
 }
 
+namespace detail {
+/// f(first row, rows) for each block of rows, whose logits are then in the tape.
+template <class Engine, class Exec, class T, class Space, class X, class F>
+void for_each_block(const Exec& exec, const cross_entropy_settings& set, const X& x,
+                    const packed_linear<Engine, Exec, T>& head, const cross_entropy_tape<T, Space>& tape, const F& f) {
+  for (std::int64_t begin = 0; begin < tape.rows; begin += tape.block) {
+    const auto& here = tape.rows - begin < tape.block ? tape.rest : tape.whole;
+    logits_of<Engine, T>(exec, set.logit_scale, here, rows_of(x, begin, here.count), head, tape.logits);
+    f(begin, here.count);
+  }
+}
+/// tape.row_sums -> tape.block_sums of the blocks here.
+template <class Exec, class T, class Space>
+void sum_blocks(const Exec& exec, const cross_entropy_tape<T, Space>& tape) {
+  Kokkos::parallel_for("switchyard::model::loss_sums", tasks(exec, tape.blocks.here),
+                       loss_sums_kernel<Space>{tape.row_sums, tape.blocks.rows, tape.blocks.first, tape.block_sums});
+}
+} // namespace detail
+
 /// x [rows, M], targets [rows] -> the sums of the blocks here, in tape.block_sums.
 template <class Engine, class Exec, class T, class Space, class X, class Targets>
 void cross_entropy_here(const Exec& exec, const cross_entropy_settings& set, const X& x,
                         const packed_linear<Engine, Exec, T>& head, const Targets& targets,
                         const cross_entropy_tape<T, Space>& tape) {
   using kernel = detail::row_loss_kernel<accumulate_t<T>, Space>;
-  for (std::int64_t begin = 0; begin < tape.rows; begin += tape.block) {
-    const auto& here = tape.rows - begin < tape.block ? tape.rest : tape.whole;
-    detail::logits_of<Engine, T>(exec, set.logit_scale, here, detail::rows_of(x, begin, here.count), head, tape.logits);
-    Kokkos::parallel_for("switchyard::model::row_loss", detail::tasks(exec, here.count),
+  detail::for_each_block(exec, set, x, head, tape, [&](std::int64_t begin, std::int64_t count) {
+    Kokkos::parallel_for("switchyard::model::row_loss", detail::tasks(exec, count),
                          kernel{tape.logits, targets, begin, set.ignore, tape.lse, tape.row_sums});
-    if (tape.change_loss) tape.change_loss(begin, here.count);
-  }
-  Kokkos::parallel_for(
-      "switchyard::model::loss_sums", detail::tasks(exec, tape.blocks.here),
-      detail::loss_sums_kernel<Space>{tape.row_sums, tape.blocks.rows, tape.blocks.first, tape.block_sums});
+    if (tape.change_loss) tape.change_loss(begin, count);
+  });
+  detail::sum_blocks(exec, tape);
 }
 /// The sums of all blocks, once those of the other ranks are there, in tape.sums.
 template <class Exec, class T, class Space>
@@ -138,8 +157,8 @@ void logits_of_block(const Exec& exec, const cross_entropy_settings& set, const 
   detail::logits_of<Engine, T>(exec, set.logit_scale, here, detail::rows_of(x, begin, here.count), head, tape.logits);
 }
 
-/// dx [rows, M] = and gradient [vocabulary, M] (=|+=) of scale * loss / normalizer. x, head and targets as in the
-/// forward.
+/// dx [rows, M] = and gradient [logits here, M] (=|+=) of scale * loss / normalizer. x, head and targets as in the
+/// forward. Where ranks share the vocabulary, dx is the part of the logits here.
 template <class Engine, class Exec, class T, class Space, class X, class Targets, class DX, class Gradient>
 void cross_entropy_backward(const Exec& exec, const cross_entropy_settings& set, const loss_gradient& how, const X& x,
                             const packed_linear<Engine, Exec, T>& head, const Targets& targets,
@@ -157,7 +176,7 @@ void cross_entropy_backward(const Exec& exec, const cross_entropy_settings& set,
     else
       Kokkos::parallel_for("switchyard::model::logit_gradient", detail::tasks(exec, here.count),
                            kernel{tape.logits, targets, begin, set.ignore, set.z, set.logit_scale, how.scale,
-                                  how.normalizer, tape.lse, tape.sums, tape.d_logits});
+                                  how.normalizer, tape.lse, tape.sums, tape.d_logits, tape.first, tape.vocabulary});
     linear<Engine>(exec, here, d_here, head.transposed, detail::rows_of(dx, begin, here.count));
     linear_weight_gradient<Engine>(exec, here, d_here, x_here, head.transposed, gradient, accumulate || begin > 0);
   }

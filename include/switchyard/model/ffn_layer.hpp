@@ -9,6 +9,9 @@
 /// \file
 /// The FFN sublayer of a block, pre-norm, in the residual stream:  y = x + D ∘ FFN(RMSNorm(x)),  the FFN being dense or
 /// a Switch layer. A token that a Switch layer drops passes through unchanged. The backward as in attention_layer.hpp.
+///
+/// Where ranks share d_ff, the dense FFN in the forward and the gradient of its input in the backward are sums over
+/// them (axis_sum.hpp); a Switch layer sees to its own.
 
 namespace switchyard::model {
 
@@ -20,6 +23,7 @@ class ffn_layer {
   using acc = accumulate_t<value>;
   using dense_type = dense_layer<Exec, P>;
   using sparse_type = switch_layer<Exec, P, Mesh, Rules>;
+  using layout = typename sparse_type::layout;
   using weights_type = ffn_parameters<typename P::weight_type, space>;
   using gradients_type = ffn_parameters<typename P::gradient_type, space>;
   using scratch_type = backward_scratch<Exec, P>;
@@ -41,7 +45,8 @@ class ffn_layer {
   };
 
   /// Sparse layers on a mesh: collective, as switch_layer's.
-  ffn_layer(const Mesh& mesh, const transformer_config& c, bool sparse) : config_(c), dense_(c.dense_layers()) {
+  ffn_layer(const Mesh& mesh, const transformer_config& c, bool sparse)
+      : config_(c), dense_(c.dense_layers(), mesh.part_along(layout::d_ff_axis_index, c.d_ff)) {
     if (sparse) sparse_.emplace(mesh, c.switch_layers());
   }
   ffn_layer(const transformer_config& c, bool sparse) requires(Mesh::rank == 0) : ffn_layer(Mesh(), c, sparse) {}
@@ -86,32 +91,41 @@ class ffn_layer {
     return make_tape(exec, {0, batch}, batch, length);
   }
 
-  /// x [rows, M] -> y [rows, M], memory of its own. options.mask [groups, tokens per group]; t.drop is set.
+  /// x [rows, M] -> y [rows, M], memory of its own. options.mask [groups, tokens per group]; t.drop is set. `sum` over
+  /// the ranks that share d_ff.
+  template <class Sum = no_sum>
   void forward(const Exec& exec, const packed_type& packed, const matrix<value, space>& x,
                const matrix<value, space>& y, tape_type& t, const scratch_type& s,
-               const forward_options<space>& options) const {
+               const forward_options<space>& options, const Sum& sum = {}) const {
     Kokkos::Profiling::ScopedRegion region("switchyard::model::ffn_layer::forward");
     t.x = x;
     rms_norm(exec, x, packed.norm, config_.norm_epsilon, t.normed, t.inverse);
-    if (sparse_)
-      sparse_->forward(exec, packed.sparse, grouped(t.normed, t), grouped(s.d_normed, t), t.sparse, options);
-    else
-      dense_.forward(exec, packed.dense, t.normed, s.d_normed, t.dense, options);
-    add_residual(exec, x, s.d_normed, t.drop, y);
+    const matrix<value, space> added = sparse_ ? s.d_normed : place_of(sum, s.d_normed);
+    if (sparse_) {
+      sparse_->forward(exec, packed.sparse, grouped(t.normed, t), grouped(added, t), t.sparse, options);
+    } else {
+      dense_.forward(exec, packed.dense, t.normed, added, t.dense, options);
+      sum_over(exec, sum, added);
+    }
+    add_residual(exec, x, added, t.drop, y);
   }
 
   /// d: dy -> dx [rows, M]; gradients (=|+=). auxiliary: factor of the Switch layer's own losses.
+  template <class Sum = no_sum>
   void backward(const Exec& exec, const packed_type& packed, const matrix<value, space>& d, tape_type& t,
-                const scratch_type& s, const gradients_type& gradients, bool accumulate, double auxiliary) const {
+                const scratch_type& s, const gradients_type& gradients, bool accumulate, double auxiliary,
+                const Sum& sum = {}) const {
     Kokkos::Profiling::ScopedRegion region("switchyard::model::ffn_layer::backward");
     const auto ds = s.sublayer_gradient(exec, d, t.drop);
     const backward_options options{accumulate, auxiliary};
-    if (sparse_)
-      sparse_->backward(exec, packed.sparse, grouped(ds, t), grouped(s.d_normed, t), t.sparse, gradients.sparse,
-                        options);
-    else
-      dense_.backward(exec, packed.dense, ds, s.d_normed, t.dense, gradients.dense, options);
-    rms_norm_backward(exec, t.x, packed.norm, t.inverse, s.d_normed, d, true, gradients.norm, accumulate, s.norm);
+    const matrix<value, space> d_normed = sparse_ ? s.d_normed : place_of(sum, s.d_normed);
+    if (sparse_) {
+      sparse_->backward(exec, packed.sparse, grouped(ds, t), grouped(d_normed, t), t.sparse, gradients.sparse, options);
+    } else {
+      dense_.backward(exec, packed.dense, ds, d_normed, t.dense, gradients.dense, options);
+      sum_over(exec, sum, d_normed);
+    }
+    rms_norm_backward(exec, t.x, packed.norm, t.inverse, d_normed, d, true, gradients.norm, accumulate, s.norm);
   }
 
  private:

@@ -75,8 +75,9 @@ class transformer {
   using tape_type = model::transformer_tape<Exec, P, ffn_type>;
   using tokens_view = model::matrix<const std::int32_t, space>; // [sequences here, length]
 
-  /// Throws invalid_argument for a configuration that cannot be, error where Kokkos is not running, and disagreement
-  /// where the ranks of a mesh were given different configurations: on every rank alike. On a mesh collective.
+  /// Throws invalid_argument for a configuration that cannot be or that the mesh cannot cut (heads, d_ff and vocabulary
+  /// must divide), error where Kokkos is not running, and disagreement where the ranks of a mesh were given different
+  /// configurations: on every rank alike. On a mesh collective.
   transformer(const Mesh& mesh, const transformer_config& config);
   explicit transformer(const transformer_config& config) requires(Mesh::rank == 0) : transformer(Mesh(), config) {}
 
@@ -93,6 +94,8 @@ class transformer {
   part experts_here() const {
     return sparse_ffn_.is_sparse() ? sparse_ffn_.sparse().experts_here() : part{0, config_.routing.experts};
   }
+  /// What is here of experts, heads, d_ff and the vocabulary.
+  model_parts parts_here() const { return layout::parts_here(mesh_, config_); }
   /// As for_each_parameter, with where the part here lies: f(name, slice, view of the first set, ...). Local.
   template <class F, class... Set>
   void for_each_parameter_slice(const F& f, const Set&... set) const;
@@ -101,7 +104,7 @@ class transformer {
   /// throws disagreement on every rank where the seeds differ.
   weights_type init(const Exec& exec, seed s) const;
   /// Gradients, all zero. Allocates.
-  gradients_type zeros(const Exec&) const { return gradients_type(config_, experts_here()); }
+  gradients_type zeros(const Exec&) const { return gradients_type(config_, parts_here()); }
 
   /// weights -> packed, allocating it.
   packed_type pack(const Exec& exec, const weights_type& w) const;
@@ -116,9 +119,12 @@ class transformer {
 
   /// source, target [sequences here, length] of token numbers -> the losses, in the tape. Padding, and numbers that are
   /// no tokens, are not attended to, not routed and not targets. Allocates nothing. Communicates what the Switch layers
-  /// do (switch_layer::forward), and over each axis that splits the batch an all-gather of 32 bytes per sequence.
+  /// do (switch_layer::forward); over each axis that splits the batch an all-gather of 32 bytes per sequence; where
+  /// ranks share weights, an all-reduce of [tokens, M] per attention (heads), per dense FFN (d_ff) and per embedding
+  /// (vocab), and of the loss an all-gather of three numbers per target (vocab).
   /// Throws invalid_argument where extents do not fit the tape; on a mesh of several ranks that is a failure of this
-  /// rank alone, which ends the job (mesh/phase.hpp): phases "read", "loss", and those of the layers.
+  /// rank alone, which ends the job (mesh/phase.hpp): phases "read", "loss", "attention", "ffn", "vocabulary", and
+  /// those of the layers.
   void forward(const Exec& exec, const packed_type& packed, const tokens_view& source, const tokens_view& target,
                tape_type& tape, const model_forward_options& options = {}) const;
   /// The same without an encoder.
@@ -129,7 +135,8 @@ class transformer {
 
   /// Gradients (=|+=) of the last forward's loss. Wants its packed weights; may be called again. On a mesh they are
   /// this rank's part of sums, which reduce_gradients completes: one sum over ranks for any number of accumulated
-  /// passes. Communicates what the Switch layers' exchanges do.
+  /// passes. Communicates what the Switch layers' exchanges do, and where ranks share weights an all-reduce of [tokens,
+  /// M] per attention and one of the encoder's result (heads), per dense FFN (d_ff) and of the loss (vocab).
   void backward(const Exec& exec, const packed_type& packed, tape_type& tape, const gradients_type& gradients,
                 const model_backward_options& options = {}) const;
 
@@ -140,7 +147,8 @@ class transformer {
   void reduce_gradients(const Exec& exec, const tape_type& tape, const gradients_type& gradients) const;
 
   /// Losses and metrics of the last forward, the same on every rank. Waits for exec. On a mesh collective: over each
-  /// axis that splits the batch an all-gather of 8 bytes per Switch layer.
+  /// axis that splits the batch an all-gather of 8 bytes per Switch layer, and over that of d_ff where experts are
+  /// split: its ranks have columns of the experts' outputs, and the largest of their counts of bad ones is taken.
   model_summary summary(const Exec& exec, const tape_type& tape) const;
 
   /// Slots in use of every expert of each Switch layer, encoder first, in the last forward of all ranks. Waits for
@@ -165,6 +173,36 @@ class transformer {
   std::array<std::int64_t, 2> summed_elements() const;
   template <class F>
   void for_each_summed(const gradients_type& gradients, const F& f) const;
+  void embed(const Exec& exec, const packed_type& packed, const stack_tape& t) const;
+  void find_loss(const Exec& exec, const packed_type& packed, const tape_type& tape) const;
+  void add_sums_of_rows(const tape_type& tape, model_traffic<Mesh::rank>& all) const;
+  void gather_nonfinite(model_summary& summary, std::size_t axis, bool sum) const;
+
+  /// The configuration of the part here: fewer heads, a narrower hidden layer, a smaller vocabulary.
+  transformer_config config_here() const {
+    const model_parts here = parts_here();
+    transformer_config c = config_;
+    c.heads = here.heads.count;
+    c.d_ff = here.d_ff.count;
+    c.vocabulary = here.vocabulary.count;
+    return c;
+  }
+  /// The sum of a stack's rows over the ranks of an axis that split weights.
+  template <bool Split>
+  auto over([[maybe_unused]] const stack_tape& t, [[maybe_unused]] std::size_t axis,
+            [[maybe_unused]] const char* phase) const {
+    if constexpr (Split)
+      return model::row_sum<value, space>(t.sums, mesh_.world(), mesh_.along(axis), phase);
+    else
+      return model::no_sum();
+  }
+  auto over_heads(const stack_tape& t) const {
+    return over<layout::heads_split>(t, layout::heads_axis_index, "attention");
+  }
+  auto over_d_ff(const stack_tape& t) const { return over<layout::d_ff_split>(t, layout::d_ff_axis_index, "ffn"); }
+  auto over_vocabulary(const stack_tape& t) const {
+    return over<layout::vocab_split>(t, layout::vocab_axis_index, "vocabulary");
+  }
   void forward_stack(const Exec& exec, const packed_type& packed, const stack_packed& weights,
                      const model::matrix<value, space>& memory, const model::matrix<const float, space>& memory_mask,
                      stack_tape& t, pass& now) const;
@@ -203,3 +241,4 @@ class transformer {
 
 #include <switchyard/model/detail/transformer_impl.hpp>
 #include <switchyard/model/detail/transformer_sums_impl.hpp>
+#include <switchyard/model/detail/transformer_traffic_impl.hpp>

@@ -3,8 +3,10 @@
 #pragma once
 
 #include <switchyard/mesh/collectives.hpp>
+#include <switchyard/model/axis_sum.hpp>
 #include <switchyard/model/embedding.hpp>
 #include <switchyard/model/ffn_layer.hpp>
+#include <switchyard/model/shared_cross_entropy.hpp>
 
 /// \file
 /// What a transformer keeps: weights as the products want them, and of a pass all that its backward needs. Ffn is the
@@ -32,7 +34,7 @@ template <class Exec, precision P, class Ffn = ffn_layer<Exec, P>>
 struct transformer_packed {
   using space = typename Exec::memory_space;
   using value = value_of<P>;
-  matrix<value, space> embedding; // [vocabulary, M]
+  matrix<value, space> embedding; // [vocabulary here, M]
   packed_linear<gemm::default_engine<Exec, value>, Exec, value> head;
   stack_packed<Exec, P, Ffn> encoder, decoder;
 };
@@ -63,6 +65,7 @@ struct stack_tape {
   matrix<value, space> result; // [rows, M] h
   matrix<value, space> d;      // [rows, M] gradient of the stream
   backward_scratch<Exec, P> scratch;
+  row_sum_memory<value, space> sums;        // [rows M] where ranks share weights
   dropout<acc> embedding_drop, result_drop; // of the pass in flight
 };
 
@@ -86,6 +89,7 @@ struct transformer_tape {
     std::vector<std::int64_t> counts;
   };
   std::vector<shared_sums> loss_sums;
+  shared_rows<accumulate_t<value>, space> row_parts; // of the loss, where ranks share the vocabulary
   staged<vector<gradient, space>> reduced, reduce_scratch;
 };
 

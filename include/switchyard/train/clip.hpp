@@ -13,7 +13,8 @@
 ///
 /// Every parameter counts once, wherever and how often it lies on ranks. The squares of each matrix (of each expert, of
 /// a stack) are one number, which its owner puts in its global place and hands to all others; the list is then summed
-/// in one order on every rank, so that splitting experts and batches changes no bit.
+/// in one order on every rank, so that splitting experts and batches changes no bit. Of a matrix that ranks share each
+/// part is a number of its own.
 
 namespace switchyard::train {
 
@@ -22,6 +23,8 @@ struct parameter_place {
   bool owned = true;       ///< this rank counts it: of equal copies, exactly one does
   std::int64_t first = 0;  ///< global number of the first matrix of the stack here
   std::int64_t whole = -1; ///< matrices in the whole stack; -1: as many as are here
+  std::int64_t share = 0;  ///< number of the part of each matrix that is here
+  std::int64_t shares = 1; ///< parts of each matrix
 };
 
 /// What is known of the gradients of a step.
@@ -47,8 +50,8 @@ class norm_of_gradients {
           const parameter_place p = place(name, view);
           const std::int64_t each = m.rows * m.columns, in_each = (each + element_block - 1) / element_block;
           const std::int64_t whole = p.whole < 0 ? m.count : p.whole;
-          here_.push_back({m.count, each, in_each, blocks, numbers_ + p.first, p.owned});
-          numbers_ += whole;
+          here_.push_back({m.count, each, in_each, blocks, numbers_ + p.first * p.shares + p.share, p.shares, p.owned});
+          numbers_ += whole * p.shares;
           blocks += m.count * in_each;
         },
         shapes);
@@ -78,7 +81,8 @@ class norm_of_gradients {
     for (const entry& p : here_)
       for (std::int64_t m = 0; p.owned && m < p.count; ++m)
         for (std::int64_t b = 0; b < p.blocks; ++b)
-          list_[static_cast<std::size_t>(p.number + m)] += host_(static_cast<std::size_t>(p.begin + m * p.blocks + b));
+          list_[static_cast<std::size_t>(p.number + m * p.stride)] +=
+              host_(static_cast<std::size_t>(p.begin + m * p.blocks + b));
     detail::fill_over_ranks(comm, list_.data(), list_.size(), all_);
     double squares = 0;
     for (const double square : list_) squares += square;
@@ -98,11 +102,12 @@ class norm_of_gradients {
   struct entry {
     std::int64_t count, each, blocks; // matrices, their elements, and blocks of these
     std::int64_t begin, number;       // in sums_, in list_
+    std::int64_t stride;              // from one matrix to the next in list_
     bool owned;
   };
 
   std::vector<entry> here_;
-  std::int64_t numbers_ = 0; // matrices of all parameters
+  std::int64_t numbers_ = 0; // matrices, or parts of them, of all parameters
   model::vector<double, space> sums_;
   typename model::vector<double, space>::host_mirror_type host_;
   std::vector<double> list_, all_;

@@ -40,7 +40,8 @@ class teacher {
   }
 
   /// The teacher reads source and target; the student's next pass over the same tokens, with this tape, learns from it.
-  /// student: its configuration. Throws invalid_argument where vocabularies differ. Communicates what a forward does.
+  /// student: its configuration. Throws invalid_argument where vocabularies differ, or ranks share one. Communicates
+  /// what a forward does.
   template <class Tape>
   void operator()(const tokens_view& source, const tokens_view& target, const transformer_config& student,
                   Tape& tape) const {
@@ -48,6 +49,11 @@ class teacher {
     switchyard::detail::require(own.vocabulary == student.vocabulary && own.pad_token == student.pad_token,
                                 "vocabulary = ", student.vocabulary, ": the teacher has ", own.vocabulary,
                                 "; both must read the same tokens");
+    switchyard::detail::require(
+        static_cast<std::int64_t>(tape.loss.logits.extent(1)) == own.vocabulary &&
+            static_cast<std::int64_t>(tape_->loss.logits.extent(1)) == own.vocabulary,
+        "vocabulary = ", own.vocabulary,
+        ": is split over ranks, but a teacher needs all logits of a token on one; leave the rule of dims::vocab out");
     model_.forward(exec_, *packed_, source, target, *tape_, {.training = false});
     using space = typename Model::space;
     using value = typename Model::value;

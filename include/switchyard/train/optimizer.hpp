@@ -6,6 +6,7 @@
 #include <cmath>
 #include <switchyard/model/parameters.hpp>
 #include <switchyard/train/detail/optimizer_kernels.hpp>
+#include <switchyard/train/detail/shared_adafactor.hpp>
 
 /// \file
 /// AdamW and Adafactor. Update t = 1, 2, ... of a weight w with gradient g (already clipped) and learning rate r:
@@ -21,7 +22,8 @@
 ///
 /// Vectors have a second moment per element instead. A stack [E, R, C], the weights of experts, is E matrices: each has
 /// factors, clipping and scale of its own, so that experts may lie on several ranks and nothing is communicated. (Mesh
-/// TensorFlow clips and scales a stack as one.)
+/// TensorFlow clips and scales a stack as one.) Where ranks share rows or columns of a matrix, Adafactor's means are of
+/// all of it: two sums over these ranks per update, of all such matrices together.
 ///
 /// The state is of the type of the gradients: float, or double where the model is in double. It has the shape of the
 /// parameters, lies where they lie and is named after them. Sums are made in a fixed order: the same bytes for any
@@ -69,15 +71,16 @@ struct update_options {
 };
 
 /// The state of an optimizer for one set of parameters. Gradients is a set that for_each_parameter walks; weights are a
-/// set of the same shapes. Nothing communicates.
-template <class Exec, class Gradients>
+/// set of the same shapes. Nothing communicates but, with Sharing = shared_adafactor, Adafactor's updates.
+template <class Exec, class Gradients, class Sharing = detail::whole_matrices>
 class optimizer {
  public:
   using space = typename Exec::memory_space;
 
   /// state: a function that makes a set of zeros of the parameters' shapes (model.zeros). Allocates all there is.
   template <class Zeros>
-  optimizer(const optimizer_config& config, const Zeros& zeros) : config_((validate(config), config)) {
+  optimizer(const optimizer_config& config, const Zeros& zeros, const Sharing& sharing = {})
+      : config_((validate(config), config)), sharing_(sharing) {
     const Gradients shapes = zeros();
     if (config.momentum() > 0) first_ = zeros();
     std::int64_t rows = 0, columns = 0, matrices = 0;
@@ -102,10 +105,10 @@ class optimizer {
 
   const optimizer_config& config() const { return config_; }
 
-  /// weights <- updated weights. Queues work on exec; allocates no view; deterministic.
+  /// weights <- updated weights. Queues work on exec; allocates no view; deterministic. Where matrices are shared,
+  /// Adafactor's is collective and waits for exec.
   template <class Weights>
   void update(const Exec& exec, const update_options& how, const Weights& weights, const Gradients& gradients) {
-    std::size_t at = 0;
     const auto decay = [&](const std::string& name, int rank) {
       return rank == 1 || name.ends_with("relative_bias") ? 0.0 : config_.weight_decay;
     };
@@ -113,18 +116,30 @@ class optimizer {
       for_each_parameter([&](const std::string& name, const auto& w, const auto& g, const auto& m,
                              const auto& v) { adamw(exec, how, decay(name, static_cast<int>(g.rank())), w, g, m, v); },
                          weights, gradients, config_.momentum() > 0 ? first_ : second_, second_);
-    else if (config_.momentum() > 0)
-      for_each_parameter(
-          [&](const std::string& name, const auto& w, const auto& g, const auto& m) {
-            adafactor(exec, how, decay(name, static_cast<int>(g.rank())), w, g, m.data(), factors_[at++]);
-          },
-          weights, gradients, first_);
     else
-      for_each_parameter(
-          [&](const std::string& name, const auto& w, const auto& g) {
-            adafactor(exec, how, decay(name, static_cast<int>(g.rank())), w, g, nullptr, factors_[at++]);
-          },
-          weights, gradients);
+      for (int pass = 0; pass < sharing_.passes(); ++pass) { // between two of them sums over ranks
+        std::size_t at = 0;
+        const auto one = [&](const std::string& name, const auto& w, const auto& g, real* first) {
+          const double lost = decay(name, static_cast<int>(g.rank()));
+          if constexpr (Sharing::any) {
+            const std::size_t number = at++;
+            if (sharing_.shares(number))
+              shared(exec, how, lost, w, g, first, number, pass);
+            else if (pass == 0)
+              adafactor(exec, how, lost, w, g, first, factors_[number]);
+          } else {
+            adafactor(exec, how, lost, w, g, first, factors_[at++]);
+          }
+        };
+        if (config_.momentum() > 0)
+          for_each_parameter(
+              [&](const std::string& name, const auto& w, const auto& g, const auto& m) { one(name, w, g, m.data()); },
+              weights, gradients, first_);
+        else
+          for_each_parameter([&](const std::string& name, const auto& w, const auto& g) { one(name, w, g, nullptr); },
+                             weights, gradients);
+        if constexpr (Sharing::any) sharing_.sum(exec, pass);
+      }
   }
 
   /// f(name, parameter, view) for all that is kept between updates, always in the same order:
@@ -189,6 +204,26 @@ class optimizer {
                              as(1 - std::pow(config_.beta2, t)), as(config_.epsilon), as(decay)});
   }
 
+  double rate_of(const update_options& how) const {
+    const double least = 1 / std::sqrt(static_cast<double>(how.number));
+    return config_.relative_step ? std::min({how.learning_rate, 1e-2, least}) : how.learning_rate;
+  }
+  template <class G>
+  auto state_of(const update_options& how, const G& g, const factors& s, real* mean, real* inverse) const {
+    const auto as = [](double x) { return static_cast<real>(x); };
+    const auto t = static_cast<double>(how.number);
+    return detail::adafactor_state<typename G::non_const_value_type, real>{detail::matrices_of(g),
+                                                                           g.data(),
+                                                                           s.row.data(),
+                                                                           s.column.data(),
+                                                                           s.full.data(),
+                                                                           mean,
+                                                                           inverse,
+                                                                           as(how.gradient_scale),
+                                                                           as(1 - std::pow(t, -config_.decay_power)),
+                                                                           as(config_.epsilon1)};
+  }
+
   template <class W, class G>
   void adafactor(const Exec& exec, const update_options& how, double decay, const W& w, const G& g, real* first,
                  const factors& s) const {
@@ -197,19 +232,8 @@ class optimizer {
     const detail::matrices m = detail::matrices_of(w);
     if (m.size() == 0) return; // means of nothing
     const auto as = [](double x) { return static_cast<real>(x); };
-    const auto t = static_cast<double>(how.number);
-    const double rate =
-        config_.relative_step ? std::min({how.learning_rate, 1e-2, 1 / std::sqrt(t)}) : how.learning_rate;
-    const detail::adafactor_state<gradient, real> a{m,
-                                                    g.data(),
-                                                    s.row.data(),
-                                                    s.column.data(),
-                                                    s.full.data(),
-                                                    mean_.data(),
-                                                    inverse_.data(),
-                                                    as(how.gradient_scale),
-                                                    as(1 - std::pow(t, -config_.decay_power)),
-                                                    as(config_.epsilon1)};
+    const double rate = rate_of(how);
+    const detail::adafactor_state<gradient, real> a = state_of(how, g, s, mean_.data(), inverse_.data());
     const auto run = [&](const char* label, std::int64_t tasks, const auto& kernel) {
       Kokkos::parallel_for(label, detail::tasks(exec, tasks), kernel);
     };
@@ -230,7 +254,23 @@ class optimizer {
                                                                as(rate * decay)});
   }
 
+  /// The same of a matrix that ranks share, one of three passes.
+  template <class W, class G>
+  void shared(const Exec& exec, const update_options& how, double decay, const W& w, const G& g, real* first,
+              std::size_t number, int pass) const {
+    const auto a = state_of(how, g, factors_[number], sharing_.mean(number), sharing_.inverse(number));
+    if (pass == 0)
+      sharing_.begin(exec, number, a);
+    else if (pass == 1)
+      sharing_.go_on(exec, number, a, w.data());
+    else
+      sharing_.finish(exec, number, a, w.data(), first,
+                      {rate_of(how), config_.clip, config_.epsilon2, config_.momentum(), rate_of(how) * decay,
+                       config_.parameter_scale});
+  }
+
   optimizer_config config_;
+  Sharing sharing_;
   Gradients first_, second_; // m; v of AdamW
   std::vector<factors> factors_;
   model::vector<real, space> mean_, step_, inverse_; // [matrices], [matrices], [columns] of the parameter at work

@@ -56,6 +56,19 @@ struct step_report {
   double read_seconds = 0, forward_seconds = 0, backward_seconds = 0, optimizer_seconds = 0;
 };
 
+namespace detail {
+/// The optimizer of a model, which on some meshes shares matrices.
+template <class Model>
+struct optimizer_of {
+  using exec = typename Model::execution_space;
+  using gradients = typename Model::gradients_type;
+  using real = typename decltype(gradients::embedding)::non_const_value_type;
+  using type =
+      optimizer<exec, gradients,
+                std::conditional_t<Model::layout::weights_split, shared_adafactor<exec, real>, whole_matrices>>;
+};
+} // namespace detail
+
 /// Trains a model: weights, gradients, optimizer, and the order of a step,
 ///
 ///   for each pass of the step: forward, backward (gradients += of loss / targets of the whole step)
@@ -80,7 +93,8 @@ class trainer {
         weights_(model_.init(exec, seed{config.seed})), gradients_(model_.zeros(exec)),
         packed_(model_.pack(exec, weights_)),
         tape_(model_.make_tape(exec, pass_size(), config.source_length, config.target_length)),
-        optimizer_(config.optimizer, [&] { return model_.zeros(exec); }),
+        optimizer_(
+            config.optimizer, [&] { return model_.zeros(exec); }, sharing()),
         norm_(gradients_, [this](const std::string& name, const auto& view) { return place(name, view); }) {
     const part here = sequences_here();
     source_ = tokens("source", here.count, config.source_length);
@@ -188,6 +202,13 @@ class trainer {
   void check(const token_batch& batch) const;
   std::int64_t pass_size() const { return config_.batch / config_.micro_batches; }
   part sequences_here() const { return model_.sequences_here(pass_size()); }
+  using optimizer_type = typename detail::optimizer_of<Model>::type;
+  auto sharing() const {
+    if constexpr (Model::layout::weights_split)
+      return detail::shared_adafactor<exec_type, typename detail::optimizer_of<Model>::real>(model_, gradients_);
+    else
+      return detail::whole_matrices();
+  }
   std::map<std::string, parameter_slice> slices() const;
   template <class View>
   parameter_place place(const std::string& name, const View& view);
@@ -265,7 +286,7 @@ class trainer {
   gradients_type gradients_;
   typename Model::packed_type packed_;
   typename Model::tape_type tape_;
-  train::optimizer<exec_type, gradients_type> optimizer_;
+  optimizer_type optimizer_;
   norm_of_gradients<exec_type, gradients_type> norm_;
   tokens_view source_, target_; // [sequences here of a pass, length]
   model::vector<double, space> sequence_loss_;

@@ -80,7 +80,8 @@ struct score_rule {
   }
   /// Global number of the probability of (query, key).
   KOKKOS_FUNCTION std::int64_t element(std::int64_t query, std::int64_t key) const {
-    return ((batch * shape.heads + head) * shape.queries + query) * shape.keys + key;
+    const std::int64_t heads = shape.all_heads > 0 ? shape.all_heads : shape.heads;
+    return ((batch * heads + shape.first_head + head) * shape.queries + query) * shape.keys + key;
   }
 };
 

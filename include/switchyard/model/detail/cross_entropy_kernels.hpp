@@ -112,6 +112,7 @@ struct logit_gradient_kernel {
   vector<const acc, Space> lse;
   vector<const double, Space> sums; // [4]
   matrix<T, Space> d_logits;        // [block, V]
+  std::int64_t first, vocabulary;   // number of logit 0 here, logits of all ranks
 
   KOKKOS_FUNCTION void operator()(std::int64_t i) const {
     in_vector_code([&] { row(i); });
@@ -121,7 +122,7 @@ struct logit_gradient_kernel {
     const acc* KOKKOS_RESTRICT from = logits.data() + i * n;
     T* KOKKOS_RESTRICT to = d_logits.data() + i * n;
     const std::int32_t target = targets(begin + i);
-    if (!counts(target, ignore, n)) {
+    if (!counts(target, ignore, vocabulary)) {
       for (std::int64_t v = 0; v < n; ++v) to[v] = T(0.0f);
       return;
     }
@@ -129,7 +130,8 @@ struct logit_gradient_kernel {
     const acc log_sum = lse(begin + i), weight = static_cast<acc>(share);
     const auto each = static_cast<acc>(share * (1 + 2 * z * static_cast<double>(log_sum)));
     for (std::int64_t v = 0; v < n; ++v) to[v] = T(each * fast_exp(from[v] - log_sum));
-    to[target] = T(each * fast_exp(from[target] - log_sum) - weight);
+    const std::int64_t own = target - first;
+    if (own >= 0 && own < n) to[own] = T(each * fast_exp(from[own] - log_sum) - weight);
   }
 };
 

@@ -13,11 +13,12 @@ struct embed_kernel {
   matrix<const W, Space> table; // [V, M]
   vector<const std::int32_t, Space> tokens;
   dropout<acc> drop;
-  matrix<T, Space> x; // [rows, M]
+  matrix<T, Space> x;       // [rows, M]
+  std::int64_t first_token; // that of row 0 of the table
 
   KOKKOS_FUNCTION void operator()(std::int64_t t) const {
     const auto n = static_cast<std::int64_t>(x.extent(1));
-    const std::int64_t v = tokens(t);
+    const std::int64_t v = tokens(t) - first_token;
     T* KOKKOS_RESTRICT to = x.data() + t * n;
     if (v < 0 || v >= static_cast<std::int64_t>(table.extent(0))) {
       for (std::int64_t i = 0; i < n; ++i) to[i] = T(0.0f);
@@ -41,7 +42,7 @@ struct embed_gradient_kernel {
   dropout<acc> drop;
   matrix<G, Space> gradient; // [V, M]
   bool accumulate;
-  std::int64_t pieces;
+  std::int64_t pieces, first_token;
 
   KOKKOS_FUNCTION void operator()(std::int64_t task) const {
     const auto n = static_cast<std::int64_t>(dx.extent(1)), rows = static_cast<std::int64_t>(dx.extent(0));
@@ -52,7 +53,7 @@ struct embed_gradient_kernel {
     for (std::int64_t v = first; v < last && !accumulate; ++v)
       for (std::int64_t i = begin; i < end; ++i) gradient(v, i) = G(0);
     for (std::int64_t t = 0; t < rows; ++t) {
-      const std::int64_t v = tokens(t);
+      const std::int64_t v = tokens(t) - first_token;
       if (v < first || v >= last) continue;
       const T* KOKKOS_RESTRICT from = dx.data() + t * n;
       G* KOKKOS_RESTRICT to = gradient.data() + v * n;

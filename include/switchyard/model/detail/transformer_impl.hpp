@@ -25,12 +25,13 @@ struct transformer<E, P, M, R>::pass {
 namespace detail {
 
 /// The configuration, once all ranks have the same and it can be.
-template <class Mesh>
+template <class Layout, class Mesh>
 const transformer_config& checked(const Mesh& mesh, const transformer_config& c) {
   if (!Kokkos::is_initialized())
     throw error("Kokkos is not running; make models after Kokkos::initialize and let go of them before finalize");
   if constexpr (Mesh::rank > 0) agree_on_config(mesh.world(), c);
   validate(c);
+  if constexpr (Mesh::rank > 0) Layout::check(mesh, c);
   return c;
 }
 
@@ -38,14 +39,15 @@ const transformer_config& checked(const Mesh& mesh, const transformer_config& c)
 
 template <class E, precision P, class M, class R>
 transformer<E, P, M, R>::transformer(const M& mesh, const transformer_config& config)
-    : mesh_(mesh), config_(detail::checked(mesh, config)), self_(config, false), cross_(config, true),
-      dense_ffn_(mesh, config, false), sparse_ffn_(mesh, config, config.sparse != sparse_pattern::none) {}
+    : mesh_(mesh), config_(detail::checked<layout>(mesh, config)), self_(config_here(), false),
+      cross_(config_here(), true), dense_ffn_(mesh, config, false),
+      sparse_ffn_(mesh, config, config.sparse != sparse_pattern::none) {}
 
 template <class E, precision P, class M, class R>
 auto transformer<E, P, M, R>::init(const E& exec, seed s) const -> weights_type {
   if constexpr (M::rank > 0) agree_on(mesh_.world(), {{"seed", s.value}});
-  weights_type w(config_, experts_here());
-  initialize(exec, config_, experts_here(), s, w);
+  weights_type w(config_, parts_here());
+  initialize(exec, config_, parts_here(), s, w);
   return w;
 }
 
@@ -77,10 +79,10 @@ void transformer<E, P, M, R>::pack_stack(const E& exec, const stack_weights& w, 
 template <class E, precision P, class M, class R>
 auto transformer<E, P, M, R>::pack(const E& exec, const weights_type& w) const -> packed_type {
   using engine = gemm::default_engine<E, value>;
+  const std::int64_t tokens = parts_here().vocabulary.count;
   packed_type to;
-  to.embedding =
-      detail::make_raw<decltype(to.embedding)>("switchyard::model::embedding", config_.vocabulary, config_.d_model);
-  to.head = model::make_packed_linear<engine, E, value>(exec, config_.d_model, {config_.vocabulary});
+  to.embedding = detail::make_raw<decltype(to.embedding)>("switchyard::model::embedding", tokens, config_.d_model);
+  to.head = model::make_packed_linear<engine, E, value>(exec, config_.d_model, {tokens});
   pack_stack(exec, w.encoder, to.encoder, true);
   pack_stack(exec, w.decoder, to.decoder, true);
   model::convert(exec, w.embedding, to.embedding);
@@ -106,6 +108,8 @@ auto transformer<E, P, M, R>::make_stack_tape(const E& exec, std::int64_t batch,
     return detail::make_raw<model::matrix<value, space>>(std::string("switchyard::model::") + what, rows, m);
   };
   const bool cross = decoder && config_.has_encoder();
+  const transformer_config own = config_here();
+  const std::int64_t first_head = parts_here().heads.begin;
   stack_tape t;
   t.batch = here.count;
   t.length = length;
@@ -113,20 +117,28 @@ auto transformer<E, P, M, R>::make_stack_tape(const E& exec, std::int64_t batch,
   t.rows = model::one_group<space>(rows);
   t.tokens = detail::make_raw<decltype(t.tokens)>("switchyard::model::tokens", rows);
   t.mask = detail::make_raw<decltype(t.mask)>("switchyard::model::mask", here.count, length);
-  t.bias = detail::make_raw<decltype(t.bias)>("switchyard::model::bias", config_.heads, distances);
+  t.bias = detail::make_raw<decltype(t.bias)>("switchyard::model::bias", own.heads, distances);
   t.bucket = model::make_buckets<space>(config_.positions(!decoder), length, length);
   t.inverse = detail::make_raw<decltype(t.inverse)>("switchyard::model::inverse", rows);
   t.result = matrix("result");
   t.d = matrix("d");
-  t.scratch = {config_, here.count, length, memory_length};
+  t.scratch = {own, here.count, length, memory_length};
+  if constexpr (layout::weights_split) {
+    std::int64_t ranks = 1;
+    for (const std::size_t axis : {layout::heads_axis_index, layout::d_ff_axis_index, layout::vocab_axis_index})
+      if (axis != M::rank) ranks = std::max(ranks, mesh_.extent(axis));
+    if (ranks > 1) t.sums = {rows * m, ranks};
+  }
   t.stream.push_back(matrix("stream"));
   const model::one_group<space> memory_rows(here.count * memory_length);
   for (std::int64_t i = 0; i < layers; ++i) {
     model::block_tape<E, P, ffn_type> b;
-    b.self = self_.make_tape(exec, {here.count, length, length, config_.heads, config_.d_kv, decoder, 0}, t.rows, {});
-    if (cross)
-      b.cross = cross_.make_tape(exec, {here.count, length, memory_length, config_.heads, config_.d_kv, false, 0},
-                                 t.rows, memory_rows);
+    const auto attends = [&](std::int64_t keys, bool causal) {
+      return model::attention_shape{here.count, length, keys,       own.heads,    own.d_kv,
+                                    causal,     0,      first_head, config_.heads};
+    };
+    b.self = self_.make_tape(exec, attends(length, decoder), t.rows, {});
+    if (cross) b.cross = cross_.make_tape(exec, attends(memory_length, false), t.rows, memory_rows);
     b.ffn = ffn(config_.is_sparse(i, layers)).make_tape(exec, here, batch, length);
     for (int s = cross ? 3 : 2; s > 0; --s) t.stream.push_back(matrix("stream"));
     t.blocks.push_back(std::move(b));
@@ -155,8 +167,16 @@ auto transformer<E, P, M, R>::make_tape(const E& exec, std::int64_t batch, std::
   }
   t.decoder = make_stack_tape(exec, batch, target_length, source, true);
   t.targets = detail::make_raw<decltype(t.targets)>("switchyard::model::targets", here.count * target_length);
-  t.loss = {here.count * target_length, config_.vocabulary,
-            model::loss_blocks{target_length, here.count, here.begin, batch}};
+  const part tokens = parts_here().vocabulary;
+  t.loss = {here.count * target_length,
+            tokens.count,
+            model::loss_blocks{target_length, here.count, here.begin, batch},
+            512,
+            tokens.begin,
+            config_.vocabulary};
+  if constexpr (layout::vocab_split)
+    if (const std::int64_t ranks = mesh_.extent(layout::vocab_axis_index); ranks > 1)
+      t.row_parts = {here.count * target_length, ranks};
   if constexpr (layout::groups_split) make_shared(t, batch);
   return t;
 }
@@ -189,7 +209,7 @@ void transformer<E, P, M, R>::forward(const E& exec, const packed_type& packed, 
   }
   read(target, true, t.decoder, t.targets);
   forward_stack(exec, packed, packed.decoder, t.encoder.result, t.encoder.mask, t.decoder, now);
-  model::cross_entropy_here(exec, loss_settings(), t.decoder.result, packed.head, t.targets, t.loss);
+  find_loss(exec, packed, t);
   if constexpr (layout::groups_split)
     in_phase("loss", [&] {
       for (const auto& shared : t.loss_sums)
@@ -197,6 +217,43 @@ void transformer<E, P, M, R>::forward(const E& exec, const packed_type& packed, 
     });
   model::sum_loss(exec, t.loss);
   t.forward_done = true;
+}
+
+/// The loss of the rows here. Where ranks share the vocabulary, each tells the others of its logits.
+template <class E, precision P, class M, class R>
+void transformer<E, P, M, R>::find_loss(const E& exec, const packed_type& packed, const tape_type& t) const {
+  const auto settings = loss_settings();
+  if constexpr (layout::vocab_split) {
+    const communicator& along = mesh_.along(layout::vocab_axis_index);
+    if (along.size() > 1) {
+      model::shared_cross_entropy(exec, settings, t.decoder.result, packed.head, t.targets, t.loss, t.row_parts,
+                                  along.rank());
+      in_phase("loss",
+               [&] { all_gather(exec, along, t.row_parts.parts, t.row_parts.counts, model::detail::row_parts); });
+      model::join_cross_entropy(exec, settings, t.targets, t.loss, t.row_parts);
+      return;
+    }
+  }
+  model::cross_entropy_here(exec, settings, t.decoder.result, packed.head, t.targets, t.loss);
+}
+
+/// The rows of a stack's tokens. Where ranks share the vocabulary, one of them has a token's row, the others zeros.
+template <class E, precision P, class M, class R>
+void transformer<E, P, M, R>::embed(const E& exec, const packed_type& packed, const stack_tape& t) const {
+  const auto& x = t.stream[0];
+  if constexpr (layout::vocab_split) {
+    if (const auto sum = over_vocabulary(t); sum.active()) {
+      const auto rows = model::place_of(sum, x);
+      model::embed(exec, packed.embedding, t.tokens, model::dropout<acc>{}, rows, parts_here().vocabulary.begin);
+      model::sum_over(exec, sum, rows);
+      if (t.embedding_drop.rate > 0)
+        model::apply_dropout(exec, rows, t.embedding_drop, x);
+      else
+        Kokkos::deep_copy(exec, x, rows);
+      return;
+    }
+  }
+  model::embed(exec, packed.embedding, t.tokens, t.embedding_drop, x);
 }
 
 template <class E, precision P, class M, class R>
@@ -208,7 +265,7 @@ void transformer<E, P, M, R>::forward_stack(const E& exec, const packed_type& pa
   const std::int64_t first = t.first * t.length * config_.d_model; // element of the stream
   t.embedding_drop = now.drop(first);
   ++now.number;
-  model::embed(exec, packed.embedding, t.tokens, t.embedding_drop, t.stream[0]);
+  embed(exec, packed, t);
   const std::int64_t groups = t.batch / config_.sequences_per_group;
   const Kokkos::View<const float**, Kokkos::LayoutRight, space, Kokkos::MemoryUnmanaged> routed(
       t.mask.data(), static_cast<std::size_t>(groups),
@@ -221,11 +278,11 @@ void transformer<E, P, M, R>::forward_stack(const E& exec, const packed_type& pa
     tape.options.mask = mask;
     if (biased) tape.options.bias = t.bias;
     if (biased) tape.options.bucket = t.bucket;
-    const auto& scores = tape.shape;
-    tape.options.drop = now.drop(t.first * scores.heads * scores.queries * scores.keys, stream::attention_dropout);
+    const auto& scores = tape.shape; // element 0 of the first sequence here, of all heads
+    tape.options.drop = now.drop(t.first * scores.all_heads * scores.queries * scores.keys, stream::attention_dropout);
     tape.drop = now.drop(first);
     ++now.number;
-    layer.forward(exec, of, t.stream[at], to, t.stream[at + 1], tape);
+    layer.forward(exec, of, t.stream[at], to, t.stream[at + 1], tape, over_heads(t));
     ++at;
   };
   for (std::size_t i = 0; i < t.blocks.size(); ++i) {
@@ -240,7 +297,8 @@ void transformer<E, P, M, R>::forward_stack(const E& exec, const packed_type& pa
     options.mask = routed;
     ++now.number;
     ffn(config_.is_sparse(static_cast<std::int64_t>(i), static_cast<std::int64_t>(t.blocks.size())))
-        .forward(exec, weights.blocks[i].ffn, t.stream[at], t.stream[at + 1], block.ffn, t.scratch, options);
+        .forward(exec, weights.blocks[i].ffn, t.stream[at], t.stream[at + 1], block.ffn, t.scratch, options,
+                 over_d_ff(t));
     ++at;
   }
   t.result_drop = now.drop(first);
@@ -256,14 +314,21 @@ void transformer<E, P, M, R>::backward(const E& exec, const packed_type& packed,
   detail::require(t.forward_done, "backward(tape): no forward has filled this tape; call forward with it first");
   // What several parts add to is written by the first of them: the head, the embedding of the decoder, ...
   const auto& head = config_.tied ? gradients.embedding : gradients.head;
+  const auto sum = over_vocabulary(t.decoder);
+  const auto d_result = model::place_of(sum, t.decoder.scratch.d_normed);
   model::cross_entropy_backward(exec, loss_settings(), {options.scale, options.normalizer}, t.decoder.result,
-                                packed.head, t.targets, t.loss, t.decoder.scratch.d_normed, head, options.accumulate);
-  backward_stack(exec, packed.decoder, t.decoder.scratch.d_normed, t.d_memory, t.decoder, gradients.decoder, options);
-  model::embed_backward(exec, t.decoder.tokens, t.decoder.d, t.decoder.embedding_drop, gradients.embedding,
-                        options.accumulate || config_.tied);
+                                packed.head, t.targets, t.loss, d_result, head, options.accumulate);
+  model::sum_over(exec, sum, d_result);
+  const auto embedded = [&](const stack_tape& s, bool accumulate) {
+    model::embed_backward(exec, s.tokens, s.d, s.embedding_drop, gradients.embedding, accumulate,
+                          parts_here().vocabulary.begin);
+  };
+  backward_stack(exec, packed.decoder, d_result, t.d_memory, t.decoder, gradients.decoder, options);
+  embedded(t.decoder, options.accumulate || config_.tied);
   if (!config_.has_encoder()) return;
+  model::sum_over(exec, over_heads(t.encoder), t.d_memory);
   backward_stack(exec, packed.encoder, t.d_memory, {}, t.encoder, gradients.encoder, options);
-  model::embed_backward(exec, t.encoder.tokens, t.encoder.d, t.encoder.embedding_drop, gradients.embedding, true);
+  embedded(t.encoder, true);
 }
 
 template <class E, precision P, class M, class R>
@@ -287,13 +352,13 @@ void transformer<E, P, M, R>::backward_stack(const E& exec, const stack_packed& 
     const auto& of = weights.blocks[static_cast<std::size_t>(i)];
     const bool first = i == layers - 1; // to add to what all layers share
     ffn(config_.is_sparse(i, layers))
-        .backward(exec, of.ffn, t.d, block.ffn, t.scratch, to.ffn, accumulate,
-                  options.scale * options.auxiliary * mean);
+        .backward(exec, of.ffn, t.d, block.ffn, t.scratch, to.ffn, accumulate, options.scale * options.auxiliary * mean,
+                  over_d_ff(t));
     if (block.cross.shape.heads > 0)
       cross_.backward(exec, of.cross, t.d, d_memory, !first, block.cross, t.scratch, to.cross, accumulate,
-                      gradients.relative_bias, false);
+                      gradients.relative_bias, false, over_heads(t));
     self_.backward(exec, of.self, t.d, {}, false, block.self, t.scratch, to.self, accumulate, gradients.relative_bias,
-                   accumulate || !first);
+                   accumulate || !first, over_heads(t));
   }
 }
 

@@ -11,26 +11,16 @@ namespace switchyard {
 template <class E, precision P, class M, class R>
 template <class F, class... Set>
 void transformer<E, P, M, R>::for_each_parameter_slice(const F& f, const Set&... set) const {
-  const part experts = experts_here();
-  bool first = true, first_of_experts = true; // of the ranks that have the same part
-  for (std::size_t a = 0; a != M::rank; ++a) {
-    const bool zero = mesh_.coordinate(a) == 0;
-    first = first && zero;
-    first_of_experts = first_of_experts && (zero || a == layout::expert_axis_index);
-  }
+  const model_parts here = parts_here();
   for_each_parameter(
       [&](const std::string& name, const auto& view, const auto&... more) {
-        using View = std::decay_t<decltype(view)>;
-        parameter_slice slice;
-        for (unsigned i = 0; i < View::rank; ++i)
-          slice.extent.push_back(model::detail::extent(view, static_cast<int>(i)));
-        slice.shape = slice.extent;
-        slice.offset.assign(View::rank, 0);
-        slice.owned = first;
-        if constexpr (View::rank == 3) { // experts
-          slice.shape[0] = config_.routing.experts;
-          slice.offset[0] = experts.begin;
-          slice.owned = first_of_experts;
+        constexpr std::size_t rank = std::decay_t<decltype(view)>::rank;
+        parameter_slice slice = slice_of(config_, here, name, rank);
+        const std::size_t axis = layout::axis_index(split_dimension_of(name, rank));
+        if (axis != M::rank) slice.split_axis = static_cast<int>(axis);
+        for (std::size_t a = 0; a != M::rank; ++a) { // the first of the ranks that have the same part
+          const bool of_experts = rank == 3 && a == layout::expert_axis_index;
+          slice.owned = slice.owned && (mesh_.coordinate(a) == 0 || a == axis || of_experts);
         }
         f(name, slice, view, more...);
       },
@@ -40,9 +30,9 @@ void transformer<E, P, M, R>::for_each_parameter_slice(const F& f, const Set&...
 /// Elements of the gradients here that are summed over the axis of the experts, and over the other axes.
 template <class E, precision P, class M, class R>
 auto transformer<E, P, M, R>::summed_elements() const -> std::array<std::int64_t, 2> {
-  transformer_config none = config_;
+  transformer_config none = config_here();
   none.routing.experts = 0; // also the routers; they are counted one by one
-  const std::int64_t per_layer = (config_.gated ? 3 : 2) * config_.d_model * config_.d_ff;
+  const std::int64_t per_layer = (none.gated ? 3 : 2) * none.d_model * none.d_ff;
   const std::int64_t everywhere =
       parameter_count(none) + config_.sparse_layers() * config_.d_model * config_.routing.experts;
   const std::int64_t of_experts =
@@ -130,41 +120,27 @@ void transformer<E, P, M, R>::reduce_gradients(const E& exec, const tape_type& t
 }
 
 template <class E, precision P, class M, class R>
-model_traffic<M::rank> transformer<E, P, M, R>::traffic(const tape_type& t, bool training) const {
-  model_traffic<M::rank> all;
-  for_each_sparse(t, [&](const auto& layer) {
-    const auto one = sparse_ffn_.sparse().traffic(layer, training);
-    for (std::size_t a = 0; a != M::rank; ++a)
-      for (std::size_t kind = 0; kind < collectives; ++kind) {
-        all.forward[a][kind] += one.forward[a][kind];
-        all.backward[a][kind] += one.backward[a][kind];
-      }
-  });
-  for (const auto& shared : t.loss_sums) {
-    const std::int64_t mine = shared.counts[static_cast<std::size_t>(mesh_.coordinate(shared.axis))];
-    all.forward[shared.axis][static_cast<std::size_t>(collective::all_gather)] +=
-        mine * (mesh_.extent(shared.axis) - 1) * model::detail::loss_terms * static_cast<std::int64_t>(sizeof(double));
-  }
-  const auto elements = summed_elements();
-  const auto room = static_cast<std::int64_t>(t.reduced.view().extent(0));
-  for (std::size_t a = 0; a != M::rank; ++a) {
-    if (!layout::axis_splits_groups[a]) continue;
-    const std::int64_t last = elements[a == layout::expert_axis_index ? 0 : 1];
-    for (std::int64_t begin = 0; begin < last; begin += room) {
-      const std::int64_t count = std::min(room, last - begin);
-      const std::int64_t mine = part_of(count, mesh_.extent(a), mesh_.coordinate(a)).count;
-      all.reduce[a][static_cast<std::size_t>(collective::all_reduce)] +=
-          (count - mine + mine * (mesh_.extent(a) - 1)) * static_cast<std::int64_t>(sizeof(typename P::gradient_type));
-    }
-  }
-  return all;
-}
-
-template <class E, precision P, class M, class R>
 std::vector<std::vector<std::int64_t>> transformer<E, P, M, R>::expert_loads(const E& exec, const tape_type& t) const {
   std::vector<std::vector<std::int64_t>> loads;
   for_each_sparse(t, [&](const auto& layer) { loads.push_back(sparse_ffn_.sparse().expert_load(exec, layer)); });
   return loads;
+}
+
+/// The outputs that are not finite: their sum over the ranks of an axis, or, where these have columns of the same
+/// outputs, the largest number of them.
+template <class E, precision P, class M, class R>
+void transformer<E, P, M, R>::gather_nonfinite(model_summary& s, std::size_t axis, bool sum) const {
+  const std::size_t layers = s.layers.size();
+  const communicator& along = mesh_.along(axis);
+  const auto ranks = static_cast<std::size_t>(along.size()), here = static_cast<std::size_t>(along.rank());
+  std::vector<double> counts(ranks * layers);
+  for (std::size_t i = 0; i < layers; ++i) counts[here * layers + i] = s.layers[i].nonfinite_outputs;
+  along.all_gather(counts.data(), std::vector<std::int64_t>(ranks, static_cast<std::int64_t>(layers)), sizeof(double));
+  for (std::size_t i = 0; i < layers; ++i) {
+    double& found = s.layers[i].nonfinite_outputs = 0;
+    for (std::size_t r = 0; r < ranks; ++r)
+      found = sum ? found + counts[r * layers + i] : std::max(found, counts[r * layers + i]);
+  }
 }
 
 template <class E, precision P, class M, class R>
@@ -190,22 +166,11 @@ model_summary transformer<E, P, M, R>::summary(const E& exec, const tape_type& t
     if (config_.auxiliary == auxiliary_reduction::mean) s.auxiliary /= static_cast<double>(s.layers.size());
   }
   s.loss = s.cross_entropy + config_.z_loss * s.z + s.auxiliary;
-  if constexpr (layout::groups_split) { // of a layer's summary the one count that is this rank's own
-    const std::size_t layers = s.layers.size();
-    for (std::size_t a = M::rank; a-- > 0;) {
-      if (!layout::axis_splits_groups[a]) continue;
-      const auto ranks = static_cast<std::size_t>(mesh_.extent(a)),
-                 here = static_cast<std::size_t>(mesh_.coordinate(a));
-      std::vector<double> counts(ranks * layers);
-      for (std::size_t i = 0; i < layers; ++i) counts[here * layers + i] = s.layers[i].nonfinite_outputs;
-      mesh_.along(a).all_gather(counts.data(), std::vector<std::int64_t>(ranks, static_cast<std::int64_t>(layers)),
-                                sizeof(double));
-      for (std::size_t i = 0; i < layers; ++i) {
-        s.layers[i].nonfinite_outputs = 0;
-        for (std::size_t r = 0; r < ranks; ++r) s.layers[i].nonfinite_outputs += counts[r * layers + i];
-      }
-    }
-  }
+  if (s.layers.empty()) return s; // of a layer's summary the one count that is this rank's own
+  if constexpr (layout::d_ff_split && layout::experts_split) gather_nonfinite(s, layout::d_ff_axis_index, false);
+  if constexpr (layout::groups_split)
+    for (std::size_t a = M::rank; a-- > 0;)
+      if (layout::axis_splits_groups[a]) gather_nonfinite(s, a, true);
   return s;
 }
 

@@ -49,8 +49,14 @@ parameter_place trainer<Model>::place(const std::string& name, const View&) {
   static_assert(View::rank >= 1 && View::rank <= 3);
   const auto all = slices();
   const parameter_slice& s = all.at(name);
-  if (View::rank < 3) return {s.owned, 0, 1};
-  return {s.owned, s.offset[0], s.shape[0]};
+  parameter_place p{s.owned, 0, 1};
+  if (View::rank == 3) p = {s.owned, s.offset[0], s.shape[0]};
+  if constexpr (Model::layout::weights_split)
+    if (s.split_axis >= 0) {
+      p.share = model_.mesh().coordinate(static_cast<std::size_t>(s.split_axis));
+      p.shares = model_.mesh().extent(static_cast<std::size_t>(s.split_axis));
+    }
+  return p;
 }
 
 template <class Model>
@@ -60,8 +66,9 @@ void trainer<Model>::for_each_state(const F& f) const {
   for_each_parameter([&](const std::string& name, const auto& view) { f(name, all.at(name), view); }, weights_);
   optimizer_.for_each_state([&](const std::string& name, const std::string& parameter, const auto& view) {
     parameter_slice s = all.at(parameter);
-    // The factors of a matrix lack one of its last two dimensions.
+    // The factors of a matrix lack one of its last two dimensions; where that is split, all its ranks have the same.
     const auto drop = [&s](std::size_t from_end) {
+      s.owned = s.owned && s.offset[s.offset.size() - from_end] == 0;
       for (auto* numbers : {&s.shape, &s.offset, &s.extent})
         numbers->erase(numbers->end() - static_cast<std::ptrdiff_t>(from_end));
     };

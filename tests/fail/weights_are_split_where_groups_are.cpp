@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: Switchyard contributors
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-// expect: transformer_cannot_split<.*dims::heads
-// expect: switchyard: .*a transformer cannot be split over that dimension
+// expect: weights_are_split_where_groups_are<.*dims::heads
+// expect: switchyard: .*every token needs all of them
 #include <switchyard/model/layout.hpp>
 
 namespace sy = switchyard;
@@ -9,8 +9,8 @@ struct data : sy::name<"data"> {};
 struct model : sy::name<"model"> {};
 
 #ifdef CONTROL
-using rules = sy::rules<sy::split<sy::dims::group, data>, sy::split<sy::dims::experts, data>>;
-#else
 using rules = sy::rules<sy::split<sy::dims::group, data>, sy::split<sy::dims::heads, model>>;
+#else
+using rules = sy::rules<sy::split<sy::dims::group, data>, sy::split<sy::dims::heads, data>>;
 #endif
 template struct sy::transformer_layout<sy::mesh<sy::axis<data>, sy::axis<model>>, rules>;
