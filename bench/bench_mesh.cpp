@@ -430,7 +430,7 @@ quartiles part_left(const series& whole, const series& without, const series& un
 }
 
 /// By turns: the layer on all ranks, one thread each; the same work on the first rank with all threads, while the
-/// others sleep; the layer when nothing moves; its exchanges with nothing between them.
+/// others sleep; the layer when nothing moves; its exchanges with nothing between them; the layer in four chunks.
 void layer(benchmark::State& state, const entry& e) {
   const auto plan = std::make_shared<script>();
   const sy::communicator world = sy::mpi(MPI_COMM_WORLD);
@@ -438,17 +438,26 @@ void layer(benchmark::State& state, const entry& e) {
   const batch all(e, ranks);
   job<on_ranks> spread_out(all, one_thread(), on_ranks(mesh_type(scripted(world, plan), {ranks}), config_of(e)),
                            chosen().control);
+  sy::switch_config chunked = config_of(e);
+  chunked.exchange_chunks = 4;
+  job<on_ranks> in_chunks(all, one_thread(), on_ranks(mesh_type(world, {ranks}), chunked), chosen().control);
   std::optional<job<on_one>> alone;
   if (world.rank() == 0) alone.emplace(all, exec_space(), on_one(config_of(e)));
 
   plan->recording = true;
   spread_out.run(e.pass);
   plan->recording = false;
+  in_chunks.run(e.pass);
   if (alone) alone->run(e.pass);
   const std::string wrong = agreed(world, wrong_outputs(spread_out));
   const std::string differs = agreed(world, differs_from_one(spread_out, alone, e.pass));
-  if (chosen().control && (wrong.empty() || differs.empty())) return state.SkipWithMessage("not noticed");
-  if (over(state, wrong + (wrong.empty() || differs.empty() ? "" : "; ") + differs)) return;
+  const std::string pieces = agreed(world, differs_from_one(in_chunks, alone, e.pass));
+  if (chosen().control && (wrong.empty() || differs.empty() || pieces.empty()))
+    return state.SkipWithMessage("not noticed");
+  std::string why;
+  for (const auto& complaint : {wrong, differs, pieces.empty() ? pieces : "in chunks: " + pieces})
+    why += (why.empty() || complaint.empty() ? "" : "; ") + complaint;
+  if (over(state, why)) return;
 
   const auto times = interleave({{[&] { spread_out.run(e.pass); }},
                                  {[&] {
@@ -459,7 +468,8 @@ void layer(benchmark::State& state, const entry& e) {
                                    spread_out.run(e.pass);
                                    plan->silent = false;
                                  }},
-                                 {[&] { plan->replay(); }}},
+                                 {[&] { plan->replay(); }},
+                                 {[&] { in_chunks.run(e.pass); }}},
                                 all_ranks(true));
   const series &ours = times[0], &one = times[1], &computing = times[2], &exchanging = times[3];
   report_time(state, ours);
@@ -476,6 +486,8 @@ void layer(benchmark::State& state, const entry& e) {
       1e-6 * static_cast<double>(sent.total(sent.forward) + (e.pass == pass::forward ? 0 : sent.total(sent.backward)));
   spread(state, "exchange_share", ratio(exchanging, ours));
   spread(state, "exposed", part_left(ours, computing, exchanging));
+  spread(state, "exposed_in_chunks", part_left(times[4], computing, exchanging));
+  spread(state, "in_chunks", ratio(ours, times[4]));
   if (exec_space().concurrency() == ranks) spread(state, "weak_scaling", ratio(one, ours));
 }
 

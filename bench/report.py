@@ -179,9 +179,10 @@ if mesh:
                       [["/".join(b["part"]), spread(b, "time_ms"), number(b.get("GB/s")), spread(b, "vs_raw"),
                         spread(b, "vs_mpi"), number(b.get("pack_ms")), number(b.get("unpack_ms"))] for b in some]))
     some = [b for b in mesh if "exposed" in b]
-    page.append(table(["entry", "ms", "computing alone, ms", "exchanges alone, ms", "their share", "exposed",
+    page.append(table(["entry", "ms", "computing alone, ms", "exchanges alone, ms", "their share", "exposed", "in chunks",
                        "rate over that of one rank with all threads"],
                       [["/".join(b["part"][1:]), spread(b, "time_ms"), number(b["computing_ms"]), number(b["exchange_ms"]),
-                        spread(b, "exchange_share"), spread(b, "exposed"), spread(b, "weak_scaling")] for b in some]))
+                        spread(b, "exchange_share"), spread(b, "exposed"), spread(b, "exposed_in_chunks"),
+                        spread(b, "weak_scaling")] for b in some]))
 
 (folder / "report.md").write_text("\n".join(page))

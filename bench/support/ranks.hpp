@@ -6,6 +6,7 @@
 #include "support/measure.hpp"
 #include <chrono>
 #include <memory>
+#include <optional>
 #include <switchyard/mesh/agree.hpp>
 #include <switchyard/mesh/detail/forwarding.hpp>
 #include <switchyard/mpi.hpp>
@@ -92,11 +93,15 @@ class scripted_backend final : public switchyard::detail::forwarding_backend {
 
  private:
   void record(const switchyard::all_to_all_call& call) {
-    if (script_->recording)
-      script_->exchanges.push_back([on = &inner(), kind = call.kind, send = call.send, out = call.send_counts,
-                                    receive = call.receive, in = call.receive_counts, unit = call.unit] {
-        on->all_to_all({kind, send, out, receive, in, unit});
-      });
+    using counts = std::vector<std::int64_t>;
+    if (!script_->recording) return;
+    const auto copied = [](const counts* begins) { return begins ? std::optional<counts>(*begins) : std::nullopt; };
+    script_->exchanges.push_back([on = &inner(), kind = call.kind, send = call.send, out = call.send_counts,
+                                  receive = call.receive, in = call.receive_counts, unit = call.unit,
+                                  out_begins = copied(call.send_begins), in_begins = copied(call.receive_begins)] {
+      on->all_to_all(
+          {kind, send, out, receive, in, unit, out_begins ? &*out_begins : nullptr, in_begins ? &*in_begins : nullptr});
+    });
   }
 
   std::shared_ptr<script> script_;

@@ -143,6 +143,35 @@ TEST_CASE("exchanges under way arrive, in any order of waiting", "[mpi]") {
   }
 }
 
+TEST_CASE("exchanges under way share their buffers, each with rows of its own", "[mpi]") {
+  const auto comm = sy::mpi(MPI_COMM_WORLD);
+  const Kokkos::DefaultExecutionSpace exec;
+  const auto ranks = static_cast<std::size_t>(comm.size());
+  const auto number = [](std::size_t from, std::size_t to, std::size_t i) {
+    return static_cast<float>(100 * from + 10 * to + i);
+  };
+  const auto here = static_cast<std::size_t>(comm.rank()), rows = 3 * ranks;
+  const sy::staged<vector<float>> send(vector<float>("send", 2 * rows)), receive(vector<float>("receive", 2 * rows));
+  for (std::size_t i = 0; i < rows; ++i) // rows of two numbers, three for each rank
+    for (std::size_t j = 0; j < 2; ++j) send.view()(2 * i + j) = number(here, i / 3, i % 3) + static_cast<float>(j) / 2;
+  sy::some_rows one{counts(ranks, 1), {}}, two{counts(ranks, 2), {}};
+  for (std::size_t r = 0; r < ranks; ++r) {
+    one.begins.push_back(static_cast<std::int64_t>(3 * r));
+    two.begins.push_back(static_cast<std::int64_t>(3 * r + 1));
+  }
+  {
+    auto last = sy::start_all_to_all(exec, comm, send, two, receive, two, 2);
+    auto first = sy::start_all_to_all(exec, comm, send, one, receive, one, 2);
+    first.wait(exec);
+    last.wait(exec);
+  }
+  bool right = true;
+  for (std::size_t i = 0; i < rows; ++i)
+    for (std::size_t j = 0; j < 2; ++j)
+      right = right && receive.view()(2 * i + j) == number(i / 3, here, i % 3) + static_cast<float>(j) / 2;
+  CHECK(everywhere(right));
+}
+
 TEMPLATE_TEST_CASE("sums over ranks are in rank order, in float for 16-bit types", "[mpi]", double, float, sy::bfloat16,
                    sy::half) {
   sy::traffic sent;

@@ -196,6 +196,7 @@ inline std::vector<named_job> jobs(std::int64_t model_ranks) {
     sy::switch_config c = n.config;
     c.d_model = model_ranks * ((c.d_model + model_ranks - 1) / model_ranks);
     c.d_ff = model_ranks * ((c.d_ff + model_ranks - 1) / model_ranks);
+    c.exchange_chunks = 1 + static_cast<int>(seed % 3); // how slots travel changes nothing
     if (c.experts > 1 && c.k <= 3) c.experts += static_cast<std::int64_t>(seed % 4) - 1; // 3 to 6
     const std::int64_t groups = seed % 7 == 0 ? 1 : seed % 11 == 0 ? 0 : 5, tokens = 11;
     job j = random_job(c, groups, tokens, seed);

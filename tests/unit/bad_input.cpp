@@ -63,6 +63,7 @@ TEST_CASE("a configuration that cannot be names its field and value", "[errors]"
       {[](auto& c) { c.sample_temperature = -1; }, "sample_temperature = -1"},
       {[](auto& c) { c.logit_softcap = nan_value; }, "logit_softcap = nan"},
       {[](auto& c) { c.init_scale = 0; }, "init_scale = 0"},
+      {[](auto& c) { c.exchange_chunks = 0; }, "exchange_chunks = 0"},
       {[](auto& c) {
          c.routing = sy::routing_policy::top_k;
          c.second_expert = sy::second_expert_policy::threshold;

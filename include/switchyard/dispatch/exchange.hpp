@@ -16,6 +16,9 @@
 /// alone. The rows of an expert are ordered by (global group, position), as on one rank: what they compute has the same
 /// bytes under every layout.
 ///
+/// In chunks, the experts here are cut, and what belongs to a chunk travels by itself: while one is under way, another
+/// one is worked on. Rows, places and bytes are those of the exchange at once.
+///
 /// Where a second axis splits the experts' hidden layer, its ranks hold the same tokens. Each sends M / ranks columns
 /// of the slots; on the expert side they gather them, and they scatter the sum of what the experts made of them.
 
@@ -29,6 +32,14 @@ struct exchange_extents {
   std::int64_t max_capacity = 0; ///< C at most
   int choices = 1;               ///< K
   bool dropless = false;
+  std::int64_t chunks = 1; ///< at most
+};
+
+/// Of an exchange in chunks, what belongs to some of the experts here.
+struct exchange_chunk {
+  std::int64_t number = 0;
+  part rows;         ///< of the expert side
+  some_rows out, in; ///< slots of the token side, to each rank; of the expert side, from each rank
 };
 
 template <class T, class Space>
@@ -62,6 +73,16 @@ class exchange {
     const auto ranks = static_cast<std::size_t>(along.size());
     for (auto* v : {&out_, &in_, &counts_out_, &counts_in_}) v->resize(ranks);
     number_blocks();
+    if (!columns_.cut()) // columns are gathered of all slots at once
+      chunks_.resize(static_cast<std::size_t>(
+          std::clamp<std::int64_t>(part_of(n.size.experts, along.size(), 0).count, 1, n.chunks)));
+    for (exchange_chunk& c : chunks_) {
+      c.number = &c - chunks_.data();
+      for (auto* v : {&c.out.counts, &c.out.begins, &c.in.counts, &c.in.begins}) v->resize(ranks);
+    }
+    if (in_chunks())
+      chunk_offset_ =
+          list("switchyard::dispatch::chunk_offset", chunks_.size() * static_cast<std::size_t>(experts_.count + 1));
     reserve(n.dropless ? (all * n.size.tokens * n.choices * experts_.count + n.size.experts - 1) / n.size.experts
                        : experts_.count * all * n.max_capacity);
     grown_ = 0;
@@ -78,8 +99,15 @@ class exchange {
   gemm::row_groups<Space> groups() const { return {expert_offset_, slots_in_}; }
   gemm::index_view<Space> place() const { return place_; } // row -> slot of the expert side's buffers
   gemm::index_view<Space> slot() const { return slot_; }   // row -> global slot
-  std::int64_t reserved() const { return reserved_; }      ///< slots that the expert side has room for
-  std::int64_t grown() const { return grown_; }            ///< how often it had to grow
+  /// Does it go in more than one piece? Then tokens_through and gradients_through, and nothing else, move the slots.
+  bool in_chunks() const { return chunks_.size() > 1; }
+  /// The rows of one chunk: all experts here, those of other chunks without rows.
+  gemm::row_groups<Space> groups(const exchange_chunk& c) const {
+    const auto offsets = static_cast<std::size_t>(experts_.count + 1), first = static_cast<std::size_t>(c.number);
+    return {Kokkos::subview(chunk_offset_, std::pair(first * offsets, (first + 1) * offsets)), c.rows.count};
+  }
+  std::int64_t reserved() const { return reserved_; } ///< slots that the expert side has room for
+  std::int64_t grown() const { return grown_; }       ///< how often it had to grow
 
   /// Slots that this pass sends to each rank along the axis, and gets from it.
   const std::vector<std::int64_t>& sent() const { return out_; }
@@ -113,6 +141,25 @@ class exchange {
                          detail::arrived_row_kernel<Space>{n_.groups, n_.size.groups_total, experts_.begin, capacity,
                                                            filled_in_.view(), block_, stride_, first_slot_,
                                                            group_offset_, place_, slot_});
+    if (!in_chunks()) return;
+    cut_chunks(capacity);
+    Kokkos::parallel_for("switchyard::dispatch::chunk_offset",
+                         policy(exec, 0, static_cast<std::int64_t>(chunk_offset_.extent(0))),
+                         detail::chunk_offset_kernel<Space>{experts_.count, static_cast<std::int64_t>(chunks_.size()),
+                                                            expert_offset_, chunk_offset_});
+  }
+
+  /// In chunks: token_scratch -> expert_input, work(chunk), expert_scratch -> token_output. All chunks set out at once,
+  /// each returns as soon as it is worked on. Communicates two all-to-alls per chunk, in the same order on all ranks.
+  template <class Exec, class Work>
+  void tokens_through(const Exec& exec, const Work& work) {
+    through(exec, input_, token_output_, work, [] {});
+  }
+  /// token_scratch -> expert_gradient, work(chunk), expert_scratch -> token_scratch, with meanwhile() behind the last
+  /// ones on their way back.
+  template <class Exec, class Work, class Meanwhile>
+  void gradients_through(const Exec& exec, const Work& work, const Meanwhile& meanwhile) {
+    through(exec, gradient_, token_scratch_, work, meanwhile);
   }
 
   /// Forward: token_scratch -> expert_input, expert_scratch -> token_output. Each is one all-to-all, and over the
@@ -178,6 +225,59 @@ class exchange {
                columns_.width());
   }
 
+  template <class Exec, class Work, class Meanwhile>
+  void through(const Exec& exec, const staged<flat>& arriving, const staged<flat>& returning, const Work& work,
+               const Meanwhile& meanwhile) {
+    std::vector<started<flat>> there, back;
+    there.reserve(chunks_.size());
+    back.reserve(chunks_.size());
+    for (const exchange_chunk& c : chunks_)
+      there.push_back(start_all_to_all(exec, along_, token_scratch_, c.out, arriving, c.in, columns_.width()));
+    for (const exchange_chunk& c : chunks_) {
+      there[static_cast<std::size_t>(c.number)].wait(exec); // then its slots on the token side may be written
+      work(c);
+      back.push_back(start_all_to_all(exec, along_, scratch_, c.in, returning, c.out, columns_.width()));
+    }
+    meanwhile();
+    for (auto& b : back) b.wait(exec);
+  }
+
+  /// The chunks of this pass, from the counts that the host has just sent and received. Blocks lie in the order
+  /// (rank, expert there, group) on both sides, so those of consecutive experts of a rank are in a row.
+  void cut_chunks(std::int64_t capacity) {
+    const std::int32_t *out = filled_out_.host(), *in = filled_in_.host();
+    const auto pieces = static_cast<std::int64_t>(chunks_.size());
+    for (exchange_chunk& c : chunks_) c.rows = {0, 0};
+    std::int64_t out_begin = 0, in_begin = 0;
+    for (std::size_t r = 0; r < out_.size(); ++r) {
+      const int rank = static_cast<int>(r);
+      const part there = part_of(n_.size.experts, along_.size(), rank);
+      const std::int64_t here = n_.size.groups, groups = part_of(n_.groups.count, along_.size(), rank).count;
+      for (exchange_chunk& c : chunks_) {
+        const std::int64_t sent = part_of(there.count, pieces, c.number).count * here;
+        const std::int64_t arrived = part_of(experts_.count, pieces, c.number).count * groups;
+        const std::int64_t filled_in = sum(in, arrived);
+        c.out.counts[r] = n_.dropless ? sum(out, sent) : sent * capacity;
+        c.in.counts[r] = n_.dropless ? filled_in : arrived * capacity;
+        c.out.begins[r] = out_begin;
+        c.in.begins[r] = in_begin;
+        c.rows.count += filled_in;
+        out += sent;
+        in += arrived;
+        out_begin += c.out.counts[r];
+        in_begin += c.in.counts[r];
+      }
+    }
+    for (std::size_t c = 1; c < chunks_.size(); ++c)
+      chunks_[c].rows.begin = chunks_[c - 1].rows.begin + chunks_[c - 1].rows.count;
+  }
+
+  static std::int64_t sum(const std::int32_t* first, std::int64_t n) {
+    std::int64_t total = 0;
+    for (std::int64_t i = 0; i < n; ++i) total += first[i];
+    return total;
+  }
+
   /// Blocks of `each` slots to and from every rank along the axis.
   void count_blocks(std::int64_t each, std::vector<std::int64_t>& out, std::vector<std::int64_t>& in) const {
     for (int r = 0; r < along_.size(); ++r) {
@@ -188,11 +288,6 @@ class exchange {
   }
   /// The same of the rows in use, from the counts that the host has just sent and received.
   void count_rows() {
-    const auto sum = [](const std::int32_t* first, std::int64_t n) {
-      std::int64_t total = 0;
-      for (std::int64_t i = 0; i < n; ++i) total += first[i];
-      return total;
-    };
     const std::int32_t *out = filled_out_.host(), *in = filled_in_.host();
     for (std::size_t r = 0; r < out_.size(); ++r) {
       out_[r] = sum(out, counts_out_[r]);
@@ -225,7 +320,8 @@ class exchange {
   staged<flat> token_scratch_, token_output_, input_, gradient_, scratch_;
   buffer expert_input_, expert_gradient_, expert_scratch_;
   staged<counts> filled_out_, filled_in_;
-  list block_, stride_, first_slot_, expert_offset_, group_offset_, place_, slot_;
+  list block_, stride_, first_slot_, expert_offset_, group_offset_, place_, slot_, chunk_offset_;
+  std::vector<exchange_chunk> chunks_;
   std::vector<std::int64_t> out_, in_, counts_out_, counts_in_; // slots, and counts, to and from each rank
 };
 

@@ -67,6 +67,20 @@ struct ffn_tape {
     if (set.keeps_pre_activation()) pre = make("pre", rows, set.gated ? 2 * d_ff : d_ff);
   }
 
+  /// Rows [begin, begin + count), sharing the memory.
+  ffn_tape part(std::int64_t begin, std::int64_t count) const {
+    const auto rows = [&](const auto& all) {
+      if (all.data() == nullptr) return all;
+      return std::remove_cvref_t<decltype(all)>(all.data() + static_cast<std::size_t>(begin) * all.extent(1),
+                                                static_cast<std::size_t>(count), all.extent(1));
+    };
+    ffn_tape some;
+    some.hidden = rows(hidden);
+    some.pre = rows(pre);
+    some.d_pre = rows(d_pre);
+    return some;
+  }
+
  private:
   static auto make(const char* what, std::int64_t rows, std::int64_t columns) {
     return switchyard::detail::make_raw<Kokkos::View<T**, Kokkos::LayoutRight, Space>>(
@@ -81,6 +95,12 @@ struct ffn_rows {
   gemm::index_view<Space> in;     // row -> row of x
   gemm::index_view<Space> out;    // row -> row of o; empty: the row itself
   gemm::index_view<Space> slot;   // row -> global slot, keys dropout
+
+  /// Rows from `begin` on, in groups of their own. `out` must be given.
+  ffn_rows part(const gemm::row_groups<Space>& some, std::int64_t begin) const {
+    const std::pair range(static_cast<std::size_t>(begin), static_cast<std::size_t>(begin + some.max_rows));
+    return {some, Kokkos::subview(in, range), Kokkos::subview(out, range), Kokkos::subview(slot, range)};
+  }
 };
 
 /// x rows -> o rows. Does not communicate, allocate or fence; deterministic.
@@ -109,22 +129,29 @@ struct ffn_gradients {
   Kokkos::View<G**, Kokkos::LayoutRight, Space> bi, bi_gate, bo;  // [E, F], [E, F], [E, M] or empty
 };
 
-/// do rows -> dx rows (both at the places of `out`) and weight gradients (=|+=). As forward.
-template <class Engine, class Exec, class T, class G, class Space>
-void backward(const Exec& exec, const ffn_settings& set, const packed_ffn<Engine, Exec, T>& weights,
-              const ffn_rows<Space>& rows, const Kokkos::View<const T**, Kokkos::LayoutRight, Space>& x,
-              const ffn_tape<T, Space>& tape, const Kokkos::View<const T**, Kokkos::LayoutRight, Space>& d_o,
-              const Kokkos::View<T**, Kokkos::LayoutRight, Space>& dx, const ffn_gradients<G, Space>& gradients,
-              bool accumulate) {
-  const std::int64_t d_ff = static_cast<std::int64_t>(tape.hidden.extent(1));
-  const gemm::rows<T, Space> tokens(x, rows.in);
+/// do rows -> dx rows, both at the places of `out`. As forward.
+template <class Engine, class Exec, class T, class Space>
+void backward_rows(const Exec& exec, const ffn_settings& set, const packed_ffn<Engine, Exec, T>& weights,
+                   const ffn_rows<Space>& rows, const ffn_tape<T, Space>& tape,
+                   const Kokkos::View<const T**, Kokkos::LayoutRight, Space>& d_o,
+                   const Kokkos::View<T**, Kokkos::LayoutRight, Space>& dx) {
   const gemm::rows<T, Space> outer(d_o, rows.out);
   gemm::grouped_product<Engine>(exec, rows.groups, outer, weights.wo_transposed,
                                 detail::d_pre_epilogue<T, Space>{set.activation, set.gated, hidden_dropout<T>(set),
                                                                  tape.hidden, tape.pre, tape.d_pre, rows.slot});
   gemm::grouped_product<Engine>(exec, rows.groups, gemm::rows<T, Space>(tape.d_pre), weights.wi_transposed,
                                 detail::store_epilogue<T, Space>{dx, {}, rows.out});
+}
 
+/// do rows, and what backward_rows left on the tape -> weight gradients (=|+=). As forward.
+template <class Engine, class Exec, class T, class G, class Space>
+void backward_weights(const Exec& exec, const ffn_settings& set, const packed_ffn<Engine, Exec, T>& weights,
+                      const ffn_rows<Space>& rows, const Kokkos::View<const T**, Kokkos::LayoutRight, Space>& x,
+                      const ffn_tape<T, Space>& tape, const Kokkos::View<const T**, Kokkos::LayoutRight, Space>& d_o,
+                      const ffn_gradients<G, Space>& gradients, bool accumulate) {
+  const std::int64_t d_ff = static_cast<std::int64_t>(tape.hidden.extent(1));
+  const gemm::rows<T, Space> tokens(x, rows.in);
+  const gemm::rows<T, Space> outer(d_o, rows.out);
   gemm::grouped_weight_gradient<Engine>(exec, rows.groups, gemm::rows<T, Space>(tape.hidden), outer, weights.wo,
                                         gradients.wo, accumulate);
   const auto columns = [&](std::int64_t begin) { // of d_pre: du | dv
@@ -144,6 +171,17 @@ void backward(const Exec& exec, const ffn_settings& set, const packed_ffn<Engine
     detail::column_sums(exec, rows.groups, columns(set.gated ? d_ff : 0), gradients.bi, accumulate);
     if (set.gated) detail::column_sums(exec, rows.groups, columns(0), gradients.bi_gate, accumulate);
   }
+}
+
+/// Both.
+template <class Engine, class Exec, class T, class G, class Space>
+void backward(const Exec& exec, const ffn_settings& set, const packed_ffn<Engine, Exec, T>& weights,
+              const ffn_rows<Space>& rows, const Kokkos::View<const T**, Kokkos::LayoutRight, Space>& x,
+              const ffn_tape<T, Space>& tape, const Kokkos::View<const T**, Kokkos::LayoutRight, Space>& d_o,
+              const Kokkos::View<T**, Kokkos::LayoutRight, Space>& dx, const ffn_gradients<G, Space>& gradients,
+              bool accumulate) {
+  backward_rows<Engine, Exec, T, Space>(exec, set, weights, rows, tape, d_o, dx);
+  backward_weights<Engine, Exec, T, G, Space>(exec, set, weights, rows, x, tape, d_o, gradients, accumulate);
 }
 
 } // namespace switchyard::experts

@@ -60,6 +60,11 @@ struct switch_config {
   double init_scale = 0.1; ///< s of the truncated normal with sigma = sqrt(s / fan_in)
   std::uint64_t seed = 0;  ///< of jitter, dropout and the random policies
 
+  // where experts are split over ranks: how, not what
+  /// Pieces in which slots travel, each of some of the experts of every rank, while the products of another one run; at
+  /// most as many as a rank has experts, one where d_ff is split too. The same bytes, more messages.
+  int exchange_chunks = 1;
+
   /// Choices per token that the routing makes (0 in `k` resolved); E for expert choice, where any expert may take it.
   int choices() const {
     switch (routing) {
@@ -99,6 +104,7 @@ inline void validate(const switch_config& c) {
             ": a token cannot choose more experts than there are (experts = ", c.experts, "); lower k");
     require(c.choices() <= max_choices, "k = ", c.choices(), ": at most ", max_choices, " choices per token");
   }
+  require(c.exchange_chunks >= 1, "exchange_chunks = ", c.exchange_chunks, ": must be at least 1, all slots at once");
   const auto finite = [](const char* name, double value, double least, bool inclusive) {
     require(std::isfinite(value) && (inclusive ? value >= least : value > least), name, " = ", value,
             ": must be finite and ", inclusive ? "at least " : "above ", least);

@@ -80,7 +80,10 @@ template <class View>
 class [[nodiscard]] started {
  public:
   started(pending handle, const staged<View>& send, const staged<View>& receive)
-      : handle_(std::move(handle)), buffers_(std::make_unique<buffers>(buffers{send, receive})) {}
+      : started(std::move(handle), send, std::vector<staged<View>>{receive}) {}
+  /// What arrives lies in parts of one view.
+  started(pending handle, const staged<View>& send, std::vector<staged<View>> receive)
+      : handle_(std::move(handle)), buffers_(std::make_unique<buffers>(buffers{send, std::move(receive)})) {}
   started(started&&) noexcept = default;
   started& operator=(started&&) = delete;
   ~started() {
@@ -93,13 +96,15 @@ class [[nodiscard]] started {
   template <class Exec>
   void wait(const Exec& exec) {
     handle_.wait();
-    if (buffers_) buffers_->receive.from_host(exec);
+    if (buffers_)
+      for (const staged<View>& arrived : buffers_->receive) arrived.from_host(exec);
     buffers_.reset();
   }
 
  private:
   struct buffers {
-    staged<View> send, receive;
+    staged<View> send;
+    std::vector<staged<View>> receive;
   };
   pending handle_;
   std::unique_ptr<buffers> buffers_;
@@ -115,6 +120,28 @@ started<View> start_all_to_all(const Exec& exec, const communicator& comm, const
   return {comm.start_all_to_all(from, counts, receive.host(), receive_counts,
                                 static_cast<std::size_t>(row) * sizeof(typename View::value_type)),
           send, receive};
+}
+
+/// Rows of a buffer that take part in an exchange: counts[r] of them, from row begins[r] on, for rank r.
+struct some_rows {
+  std::vector<std::int64_t> counts, begins;
+};
+
+/// The same with some rows of both views, so that several exchanges under way share them. Those of one must not overlap
+/// those that another one receives.
+template <class Exec, class View>
+started<View> start_all_to_all(const Exec& exec, const communicator& comm, const staged<View>& send,
+                               const some_rows& out, const staged<View>& receive, const some_rows& in,
+                               std::int64_t row) {
+  std::vector<staged<View>> arriving;
+  for (std::size_t r = 0; r < out.counts.size(); ++r) {
+    send.part(out.begins[r] * row, out.counts[r] * row).to_host(exec);
+    arriving.push_back(receive.part(in.begins[r] * row, in.counts[r] * row));
+  }
+  return {comm.start_all_to_all({collective::all_to_all, send.host(), out.counts, receive.host(), in.counts,
+                                 static_cast<std::size_t>(row) * sizeof(typename View::value_type), &out.begins,
+                                 &in.begins}),
+          send, std::move(arriving)};
 }
 
 namespace detail {

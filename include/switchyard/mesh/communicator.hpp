@@ -27,7 +27,8 @@ constexpr const char* label(collective kind) {
   return labels[static_cast<int>(kind)];
 }
 
-/// send_counts[r] units of `unit` bytes go to rank r, receive_counts[r] come from it; in rank order, without gaps.
+/// send_counts[r] units of `unit` bytes go to rank r, receive_counts[r] come from it; in rank order, without gaps, or
+/// where the begins say: unit send_begins[r] of `send` is the first that goes to rank r.
 struct all_to_all_call {
   collective kind;
   const void* send;
@@ -35,6 +36,8 @@ struct all_to_all_call {
   void* receive;
   const std::vector<std::int64_t>& receive_counts;
   std::size_t unit;
+  const std::vector<std::int64_t>* send_begins = nullptr;
+  const std::vector<std::int64_t>* receive_begins = nullptr;
 };
 
 /// data holds every rank's part in rank order; this rank's is filled in, the others' arrive.
@@ -80,7 +83,8 @@ class communicator_backend {
   virtual void all_to_all(const all_to_all_call& call) = 0; ///< collective
   virtual void all_gather(const all_gather_call& call) = 0; ///< collective
   /// Collective: every rank starts the same exchanges in the same order. Both buffers stay untouched until wait().
-  /// The counts are read before it returns. nullptr: it is complete already, as where a backend can do no better.
+  /// Counts and begins are read before it returns. nullptr: it is complete already, as where a backend can do no
+  /// better.
   virtual std::unique_ptr<exchange_in_flight> start(const all_to_all_call& call) {
     all_to_all(call);
     return nullptr;
@@ -155,8 +159,9 @@ class communicator {
   pending start_all_to_all(const void* send, const std::vector<std::int64_t>& send_counts, void* receive,
                            const std::vector<std::int64_t>& receive_counts, std::size_t unit,
                            collective kind = collective::all_to_all) const {
-    return {backend_->start({kind, send, send_counts, receive, receive_counts, unit}), kind};
+    return start_all_to_all({kind, send, send_counts, receive, receive_counts, unit});
   }
+  pending start_all_to_all(const all_to_all_call& call) const { return {backend_->start(call), call.kind}; }
 
   const std::shared_ptr<communicator_backend>& backend() const { return backend_; }
 
@@ -165,6 +170,15 @@ class communicator {
 };
 
 namespace detail {
+/// The first unit of rank `rank` in a buffer of units.
+inline std::int64_t first_unit(const std::vector<std::int64_t>& counts, const std::vector<std::int64_t>* begins,
+                               int rank) {
+  if (begins != nullptr) return (*begins)[static_cast<std::size_t>(rank)];
+  std::int64_t before = 0;
+  for (int r = 0; r < rank; ++r) before += counts[static_cast<std::size_t>(r)];
+  return before;
+}
+
 class self_backend final : public communicator_backend {
  public:
   int rank() const override { return 0; }
@@ -174,7 +188,12 @@ class self_backend final : public communicator_backend {
   }
   void all_to_all(const all_to_all_call& call) override {
     const auto bytes = static_cast<std::size_t>(call.send_counts[0]) * call.unit;
-    if (bytes > 0) std::memcpy(call.receive, call.send, bytes);
+    const auto at = [&](const std::vector<std::int64_t>* begins) {
+      return static_cast<std::size_t>(first_unit(call.send_counts, begins, 0)) * call.unit;
+    };
+    if (bytes > 0)
+      std::memcpy(static_cast<char*>(call.receive) + at(call.receive_begins),
+                  static_cast<const char*>(call.send) + at(call.send_begins), bytes);
   }
   void all_gather(const all_gather_call&) override {}
 };

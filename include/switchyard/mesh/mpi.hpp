@@ -225,31 +225,31 @@ class mpi_backend final : public communicator_backend {
   std::unique_ptr<mpi_messages> post(const all_to_all_call& call) const {
     check_counts(call.send_counts);
     check_counts(call.receive_counts);
+    if (call.send_begins != nullptr) check_counts(*call.send_begins);
+    if (call.receive_begins != nullptr) check_counts(*call.receive_begins);
     auto messages = std::make_unique<mpi_messages>(std::max<std::size_t>(call.unit, 1), options_.largest_message);
     if (call.unit == 0) return messages;
-    const auto place = [&](const std::vector<std::int64_t>& counts, int rank) {
-      std::size_t units = 0;
-      for (int r = 0; r < rank; ++r) units += static_cast<std::size_t>(counts[std::size_t(r)]);
-      return units * call.unit;
+    const auto to_receive = [&](int rank) {
+      return static_cast<char*>(call.receive) +
+             static_cast<std::size_t>(first_unit(call.receive_counts, call.receive_begins, rank)) * call.unit;
+    };
+    const auto to_send = [&](int rank) {
+      return static_cast<const char*>(call.send) +
+             static_cast<std::size_t>(first_unit(call.send_counts, call.send_begins, rank)) * call.unit;
     };
     // Everybody starts with another peer, so that not all of them send to rank 0 first.
     for (int other = 1; other < size_; ++other) {
       const int from = (rank_ + size_ - other) % size_;
-      messages->receive(static_cast<char*>(call.receive) + place(call.receive_counts, from),
-                        call.receive_counts[std::size_t(from)], from, comm_);
+      messages->receive(to_receive(from), call.receive_counts[std::size_t(from)], from, comm_);
     }
     for (int other = 1; other < size_; ++other) {
       const int to = (rank_ + other) % size_;
-      messages->send(static_cast<const char*>(call.send) + place(call.send_counts, to),
-                     call.send_counts[std::size_t(to)], to, comm_);
+      messages->send(to_send(to), call.send_counts[std::size_t(to)], to, comm_);
     }
     const std::int64_t own = call.send_counts[std::size_t(rank_)];
     require(own == call.receive_counts[std::size_t(rank_)], "receive_counts[", rank_,
             "] = ", call.receive_counts[std::size_t(rank_)], ": this rank sends itself ", own, " units");
-    if (own > 0)
-      std::memcpy(static_cast<char*>(call.receive) + place(call.receive_counts, rank_),
-                  static_cast<const char*>(call.send) + place(call.send_counts, rank_),
-                  static_cast<std::size_t>(own) * call.unit);
+    if (own > 0) std::memcpy(to_receive(rank_), to_send(rank_), static_cast<std::size_t>(own) * call.unit);
     return messages;
   }
 

@@ -68,6 +68,25 @@ struct arrived_row_kernel {
   }
 };
 
+/// The row offsets of every chunk of the experts here, from its own first row on: [chunks, experts + 1]. Experts of
+/// other chunks have no rows in it.
+template <class Space>
+struct chunk_offset_kernel {
+  std::int64_t experts, chunks;
+  Kokkos::View<const std::int64_t*, Space> offset;
+  Kokkos::View<std::int64_t*, Space> out;
+
+  KOKKOS_FUNCTION std::int64_t first_expert(std::int64_t chunk) const { // as part_of
+    const std::int64_t each = experts / chunks, more = experts % chunks;
+    return chunk * each + (chunk < more ? chunk : more);
+  }
+  KOKKOS_FUNCTION void operator()(std::int64_t i) const {
+    const std::int64_t chunk = i / (experts + 1), e = i % (experts + 1);
+    const std::int64_t first = first_expert(chunk), last = first_expert(chunk + 1);
+    out(i) = offset(e < first ? first : e > last ? last : e) - offset(first);
+  }
+};
+
 /// Compilers make vector code of a loop over numbers, not of one over 16-bit structs.
 template <class T>
 KOKKOS_INLINE_FUNCTION void copy_row(const T* from, T* to, std::size_t n) {

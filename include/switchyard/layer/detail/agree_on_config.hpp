@@ -39,7 +39,8 @@ inline void agree_on_config(const communicator& world, const switch_config& c) {
                    {"sample_temperature", c.sample_temperature},
                    {"logit_softcap", c.logit_softcap},
                    {"init_scale", c.init_scale},
-                   {"seed", c.seed}});
+                   {"seed", c.seed},
+                   {"exchange_chunks", c.exchange_chunks}});
 }
 
 } // namespace switchyard::detail

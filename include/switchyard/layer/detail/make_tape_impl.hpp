@@ -42,7 +42,7 @@ auto switch_layer<E, P, M, R, G>::make_tape(const E& exec, std::int64_t groups, 
     const std::size_t axis = layout::expert_axis_index;
     t.exchange = dispatch::exchange<value, space>(
         mesh_.along(axis), over_model(),
-        {t.size, groups_within(groups, axis), m, capacity, t.choices, config_.dropless});
+        {t.size, groups_within(groups, axis), m, capacity, t.choices, config_.dropless, config_.exchange_chunks});
     t.hidden = experts::ffn_tape<value, space>(t.exchange.reserved(), f, t.ffn);
   } else {
     t.hidden = experts::ffn_tape<value, space>(slots, f, t.ffn);

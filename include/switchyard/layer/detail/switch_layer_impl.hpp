@@ -137,15 +137,24 @@ void switch_layer<E, P, M, R, G>::forward(const E& exec, const packed_type& pack
   in_phase("dispatch", [&] { send(exec, t); });
   in_phase("experts", [&] {
     if constexpr (layout::experts_split) {
-      experts::forward<G, E, value, space>(exec, t.ffn, packed.ffn, rows(t), t.exchange.expert_input(), t.hidden,
-                                           t.exchange.expert_scratch());
+      const auto multiply = [&](const experts::ffn_rows<space>& some, const experts::ffn_tape<value, space>& hidden) {
+        experts::forward<G, E, value, space>(exec, t.ffn, packed.ffn, some, t.exchange.expert_input(), hidden,
+                                             t.exchange.expert_scratch());
+      };
+      if (t.exchange.in_chunks())
+        t.exchange.tokens_through(exec, [&](const dispatch::exchange_chunk& c) {
+          multiply(rows(t).part(t.exchange.groups(c), c.rows.begin), t.hidden.part(c.rows.begin, c.rows.count));
+        });
+      else
+        multiply(rows(t), t.hidden);
     } else {
       experts::forward<G, E, value, space>(exec, t.ffn, packed.ffn, rows(t), t.x, t.hidden, t.output);
       if constexpr (layout::d_ff_split) sum_rows(exec, t, t.output_sum);
     }
   });
   in_phase("combine", [&] {
-    if constexpr (layout::experts_split) t.exchange.return_outputs(exec);
+    if constexpr (layout::experts_split)
+      if (!t.exchange.in_chunks()) t.exchange.return_outputs(exec);
     const auto out = detail::as_rows(y);
     if (by_columns()) {
       const auto mine = t.columns.mine_as_matrix(t.tokens());
@@ -158,7 +167,7 @@ void switch_layer<E, P, M, R, G>::forward(const E& exec, const packed_type& pack
   t.forward_done = true;
 }
 
-/// Row lists; where experts are split, the tokens go to them.
+/// Row lists; where experts are split, the tokens go to them, unless they do so in chunks.
 template <class E, precision P, class M, class R, class G>
 void switch_layer<E, P, M, R, G>::send(const E& exec, tape_type& t) const {
   if (!layout::experts_split || t.compact) dispatch::list_rows(exec, t.size, t.set, t.decision, t.assignment);
@@ -170,7 +179,7 @@ void switch_layer<E, P, M, R, G>::send(const E& exec, tape_type& t) const {
       t.hidden = {};
       t.hidden = experts::ffn_tape<value, space>(t.exchange.reserved(), d_ff_here().count, t.ffn);
     }
-    t.exchange.send_tokens(exec);
+    if (!t.exchange.in_chunks()) t.exchange.send_tokens(exec);
   }
 }
 
@@ -236,11 +245,28 @@ auto switch_layer<E, P, M, R, G>::experts_backward(const E& exec, const packed_t
     combine::backward<E, value, real, space>(exec, t.size, t.set, t.decision, t.map(), dy, t.combined_rows(),
                                              t.exchange.token_scratch(), t.dq, t.exchange.first_column());
     if (by_columns()) all_reduce_sum(exec, over_model(), t.dq_sum, t.dq_scratch);
-    t.exchange.send_gradients(exec);
-    experts::backward<G, E, value, gradient, space>(exec, t.ffn, packed.ffn, rows(t), t.exchange.expert_input(),
-                                                    t.hidden, t.exchange.expert_gradient(), t.exchange.expert_scratch(),
-                                                    ffn, accumulate);
-    t.exchange.return_gradients(exec);
+    const auto back = [&](const experts::ffn_rows<space>& some, const experts::ffn_tape<value, space>& hidden) {
+      experts::backward_rows<G, E, value, space>(exec, t.ffn, packed.ffn, some, hidden, t.exchange.expert_gradient(),
+                                                 t.exchange.expert_scratch());
+    };
+    const auto weigh = [&] {
+      experts::backward_weights<G, E, value, gradient, space>(exec, t.ffn, packed.ffn, rows(t),
+                                                              t.exchange.expert_input(), t.hidden,
+                                                              t.exchange.expert_gradient(), ffn, accumulate);
+    };
+    if (t.exchange.in_chunks()) {
+      t.exchange.gradients_through(
+          exec,
+          [&](const dispatch::exchange_chunk& c) {
+            back(rows(t).part(t.exchange.groups(c), c.rows.begin), t.hidden.part(c.rows.begin, c.rows.count));
+          },
+          weigh);
+    } else {
+      t.exchange.send_gradients(exec);
+      back(rows(t), t.hidden);
+      weigh();
+      t.exchange.return_gradients(exec);
+    }
     return t.exchange.token_scratch();
   } else {
     combine::backward<E, value, real, space>(exec, t.size, t.set, t.decision, t.map(), dy, t.combined_rows(),
