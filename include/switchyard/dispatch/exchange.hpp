@@ -2,8 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #pragma once
 
+#include <switchyard/dispatch/chunks.hpp>
 #include <switchyard/dispatch/columns.hpp>
-#include <switchyard/dispatch/detail/exchange_kernels.hpp>
 
 /// \file
 /// The exchange: slots travel between the ranks that hold their tokens and the ranks that hold their experts.
@@ -33,13 +33,6 @@ struct exchange_extents {
   int choices = 1;               ///< K
   bool dropless = false;
   std::int64_t chunks = 1; ///< at most
-};
-
-/// Of an exchange in chunks, what belongs to some of the experts here.
-struct exchange_chunk {
-  std::int64_t number = 0;
-  part rows;         ///< of the expert side
-  some_rows out, in; ///< slots of the token side, to each rank; of the expert side, from each rank
 };
 
 template <class T, class Space>
@@ -74,15 +67,7 @@ class exchange {
     for (auto* v : {&out_, &in_, &counts_out_, &counts_in_}) v->resize(ranks);
     number_blocks();
     if (!columns_.cut()) // columns are gathered of all slots at once
-      chunks_.resize(static_cast<std::size_t>(
-          std::clamp<std::int64_t>(part_of(n.size.experts, along.size(), 0).count, 1, n.chunks)));
-    for (exchange_chunk& c : chunks_) {
-      c.number = &c - chunks_.data();
-      for (auto* v : {&c.out.counts, &c.out.begins, &c.in.counts, &c.in.begins}) v->resize(ranks);
-    }
-    if (in_chunks())
-      chunk_offset_ =
-          list("switchyard::dispatch::chunk_offset", chunks_.size() * static_cast<std::size_t>(experts_.count + 1));
+      chunks_ = exchange_chunks<Space>(along, n.size.experts, n.groups, n.chunks);
     reserve(n.dropless ? (all * n.size.tokens * n.choices * experts_.count + n.size.experts - 1) / n.size.experts
                        : experts_.count * all * n.max_capacity);
     grown_ = 0;
@@ -100,12 +85,8 @@ class exchange {
   gemm::index_view<Space> place() const { return place_; } // row -> slot of the expert side's buffers
   gemm::index_view<Space> slot() const { return slot_; }   // row -> global slot
   /// Does it go in more than one piece? Then tokens_through and gradients_through, and nothing else, move the slots.
-  bool in_chunks() const { return chunks_.size() > 1; }
-  /// The rows of one chunk: all experts here, those of other chunks without rows.
-  gemm::row_groups<Space> groups(const exchange_chunk& c) const {
-    const auto offsets = static_cast<std::size_t>(experts_.count + 1), first = static_cast<std::size_t>(c.number);
-    return {Kokkos::subview(chunk_offset_, std::pair(first * offsets, (first + 1) * offsets)), c.rows.count};
-  }
+  bool in_chunks() const { return chunks_.several(); }
+  gemm::row_groups<Space> groups(const exchange_chunk& c) const { return chunks_.groups(c); }
   std::int64_t reserved() const { return reserved_; } ///< slots that the expert side has room for
   std::int64_t grown() const { return grown_; }       ///< how often it had to grow
 
@@ -141,12 +122,8 @@ class exchange {
                          detail::arrived_row_kernel<Space>{n_.groups, n_.size.groups_total, experts_.begin, capacity,
                                                            filled_in_.view(), block_, stride_, first_slot_,
                                                            group_offset_, place_, slot_});
-    if (!in_chunks()) return;
-    cut_chunks(capacity);
-    Kokkos::parallel_for("switchyard::dispatch::chunk_offset",
-                         policy(exec, 0, static_cast<std::int64_t>(chunk_offset_.extent(0))),
-                         detail::chunk_offset_kernel<Space>{experts_.count, static_cast<std::int64_t>(chunks_.size()),
-                                                            expert_offset_, chunk_offset_});
+    if (in_chunks())
+      chunks_.cut(exec, filled_out_.host(), filled_in_.host(), n_.dropless ? nullptr : &capacity, expert_offset_);
   }
 
   /// In chunks: token_scratch -> expert_input, work(chunk), expert_scratch -> token_output. All chunks set out at once,
@@ -229,53 +206,17 @@ class exchange {
   void through(const Exec& exec, const staged<flat>& arriving, const staged<flat>& returning, const Work& work,
                const Meanwhile& meanwhile) {
     std::vector<started<flat>> there, back;
-    there.reserve(chunks_.size());
-    back.reserve(chunks_.size());
-    for (const exchange_chunk& c : chunks_)
+    there.reserve(chunks_.all().size());
+    back.reserve(chunks_.all().size());
+    for (const exchange_chunk& c : chunks_.all())
       there.push_back(start_all_to_all(exec, along_, token_scratch_, c.out, arriving, c.in, columns_.width()));
-    for (const exchange_chunk& c : chunks_) {
-      there[static_cast<std::size_t>(c.number)].wait(exec); // then its slots on the token side may be written
+    for (const exchange_chunk& c : chunks_.all()) {
+      there[c.number].wait(exec); // then its slots on the token side may be written
       work(c);
       back.push_back(start_all_to_all(exec, along_, scratch_, c.in, returning, c.out, columns_.width()));
     }
     meanwhile();
     for (auto& b : back) b.wait(exec);
-  }
-
-  /// The chunks of this pass, from the counts that the host has just sent and received. Blocks lie in the order
-  /// (rank, expert there, group) on both sides, so those of consecutive experts of a rank are in a row.
-  void cut_chunks(std::int64_t capacity) {
-    const std::int32_t *out = filled_out_.host(), *in = filled_in_.host();
-    const auto pieces = static_cast<std::int64_t>(chunks_.size());
-    for (exchange_chunk& c : chunks_) c.rows = {0, 0};
-    std::int64_t out_begin = 0, in_begin = 0;
-    for (std::size_t r = 0; r < out_.size(); ++r) {
-      const int rank = static_cast<int>(r);
-      const part there = part_of(n_.size.experts, along_.size(), rank);
-      const std::int64_t here = n_.size.groups, groups = part_of(n_.groups.count, along_.size(), rank).count;
-      for (exchange_chunk& c : chunks_) {
-        const std::int64_t sent = part_of(there.count, pieces, c.number).count * here;
-        const std::int64_t arrived = part_of(experts_.count, pieces, c.number).count * groups;
-        const std::int64_t filled_in = sum(in, arrived);
-        c.out.counts[r] = n_.dropless ? sum(out, sent) : sent * capacity;
-        c.in.counts[r] = n_.dropless ? filled_in : arrived * capacity;
-        c.out.begins[r] = out_begin;
-        c.in.begins[r] = in_begin;
-        c.rows.count += filled_in;
-        out += sent;
-        in += arrived;
-        out_begin += c.out.counts[r];
-        in_begin += c.in.counts[r];
-      }
-    }
-    for (std::size_t c = 1; c < chunks_.size(); ++c)
-      chunks_[c].rows.begin = chunks_[c - 1].rows.begin + chunks_[c - 1].rows.count;
-  }
-
-  static std::int64_t sum(const std::int32_t* first, std::int64_t n) {
-    std::int64_t total = 0;
-    for (std::int64_t i = 0; i < n; ++i) total += first[i];
-    return total;
   }
 
   /// Blocks of `each` slots to and from every rank along the axis.
@@ -288,6 +229,11 @@ class exchange {
   }
   /// The same of the rows in use, from the counts that the host has just sent and received.
   void count_rows() {
+    const auto sum = [](const std::int32_t* first, std::int64_t n) {
+      std::int64_t total = 0;
+      for (std::int64_t i = 0; i < n; ++i) total += first[i];
+      return total;
+    };
     const std::int32_t *out = filled_out_.host(), *in = filled_in_.host();
     for (std::size_t r = 0; r < out_.size(); ++r) {
       out_[r] = sum(out, counts_out_[r]);
@@ -320,8 +266,8 @@ class exchange {
   staged<flat> token_scratch_, token_output_, input_, gradient_, scratch_;
   buffer expert_input_, expert_gradient_, expert_scratch_;
   staged<counts> filled_out_, filled_in_;
-  list block_, stride_, first_slot_, expert_offset_, group_offset_, place_, slot_, chunk_offset_;
-  std::vector<exchange_chunk> chunks_;
+  list block_, stride_, first_slot_, expert_offset_, group_offset_, place_, slot_;
+  exchange_chunks<Space> chunks_;
   std::vector<std::int64_t> out_, in_, counts_out_, counts_in_; // slots, and counts, to and from each rank
 };
 
