@@ -4,6 +4,7 @@
 
 #include <Kokkos_Core.hpp>
 #include <switchyard/core/precision.hpp>
+#include <switchyard/core/vector_code.hpp>
 #include <switchyard/mesh/mesh.hpp>
 
 /// \file
@@ -148,13 +149,28 @@ namespace detail {
 /// Sums are carried out in float (double for double) in the order of the ranks and rounded once.
 template <storage_type T, class Space>
 struct add_parts {
+  using acc = accumulate_t<T>;
+  /// Elements that one call adds: plain loops over many on the host, one on devices.
+  static constexpr int block = std::is_same_v<Space, Kokkos::HostSpace> ? 2048 : 1;
   Kokkos::View<const T*, Space> parts; // [ranks, mine]
   Kokkos::View<T*, Space> sum;         // [>= begin + mine]
   std::int64_t ranks, mine, begin;
-  KOKKOS_FUNCTION void operator()(std::int64_t i) const {
-    auto total = static_cast<accumulate_t<T>>(parts(i));
-    for (std::int64_t r = 1; r < ranks; ++r) total += static_cast<accumulate_t<T>>(parts(r * mine + i));
-    sum(begin + i) = static_cast<T>(total);
+
+  std::int64_t calls() const { return (mine + block - 1) / block; }
+  KOKKOS_FUNCTION void operator()(std::int64_t call) const {
+    in_vector_code([&] {
+      const std::int64_t first = call * block;
+      const int n = static_cast<int>(mine - first < block ? mine - first : block);
+      acc total[block];
+      const T* KOKKOS_RESTRICT from = parts.data() + first;
+      for (int i = 0; i < n; ++i) total[i] = static_cast<acc>(from[i]);
+      for (std::int64_t r = 1; r < ranks; ++r) {
+        from = parts.data() + (r * mine + first);
+        for (int i = 0; i < n; ++i) total[i] += static_cast<acc>(from[i]);
+      }
+      T* KOKKOS_RESTRICT to = sum.data() + begin + first;
+      for (int i = 0; i < n; ++i) to[i] = static_cast<T>(total[i]);
+    });
   }
 };
 
@@ -165,9 +181,9 @@ void sum_parts(const Exec& exec, const communicator& comm, const staged<Kokkos::
   const std::int64_t mine = counts[static_cast<std::size_t>(comm.rank())];
   const std::vector<std::int64_t> from_each(counts.size(), mine);
   all_to_all(exec, comm, data, counts, scratch, from_each, 1, kind);
+  const add_parts<T, Space> add{scratch.view(), sum, comm.size(), mine, begin};
   Kokkos::parallel_for("switchyard::mesh::sum_parts",
-                       Kokkos::RangePolicy<Exec, Kokkos::IndexType<std::int64_t>>(exec, 0, mine),
-                       add_parts<T, Space>{scratch.view(), sum, comm.size(), mine, begin});
+                       Kokkos::RangePolicy<Exec, Kokkos::IndexType<std::int64_t>>(exec, 0, add.calls()), add);
 }
 } // namespace detail
 

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #pragma once
 
+#include <cstring>
 #include <switchyard/mesh/collectives.hpp>
 #include <switchyard/mesh/plan.hpp>
 
@@ -11,23 +12,31 @@
 namespace switchyard::detail {
 
 /// An array [outer, n, inner] against the same values with its middle dimension cut into `parts` and stored part by
-/// part, as they travel: packs towards `cut`, or unpacks from it.
+/// part, as they travel: packs towards `cut`, or unpacks from it. What one part has of one outer index lies in a row on
+/// both sides.
 template <class T, class Space, bool Pack>
 struct cut_kernel {
+  static constexpr int block = std::is_same_v<Space, Kokkos::HostSpace> ? 4096 : 1; // elements that one call moves
   std::int64_t n, inner, outer, parts;
   Kokkos::View<T*, Space> whole, cut;
 
-  KOKKOS_FUNCTION void operator()(std::int64_t i) const {
-    const std::int64_t j = i % inner, k = i / inner % n, o = i / inner / n;
-    const std::int64_t each = n / parts, more = n % parts, in_larger = more * (each + 1); // as part_of
-    const bool larger = k < in_larger;
-    const std::int64_t size = larger ? each + 1 : each;
-    const std::int64_t begin = larger ? k / size * size : in_larger + (k - in_larger) / size * size;
-    const std::int64_t there = outer * begin * inner + (o * size + k - begin) * inner + j;
-    if constexpr (Pack)
-      cut(there) = whole(i);
-    else
-      whole(i) = cut(there);
+  KOKKOS_FUNCTION std::int64_t blocks() const { return ((n + parts - 1) / parts * inner + block - 1) / block; }
+  std::int64_t calls() const { return outer * parts * blocks(); }
+  KOKKOS_FUNCTION void operator()(std::int64_t call) const {
+    const std::int64_t b = call % blocks(), p = call / blocks() % parts, o = call / blocks() / parts;
+    const std::int64_t each = n / parts, more = n % parts, size = each + (p < more ? 1 : 0); // as part_of
+    const std::int64_t begin = p * each + (p < more ? p : more), first = b * block;
+    const std::int64_t left = size * inner - first;
+    if (left <= 0) return;
+    T* const here = whole.data() + ((o * n + begin) * inner + first);
+    T* const there = cut.data() + (outer * begin * inner + o * size * inner + first);
+    copy(Pack ? here : there, left < block ? left : block, Pack ? there : here);
+  }
+
+ private:
+  KOKKOS_FUNCTION static void copy(const T* from, std::int64_t count, T* to) {
+    KOKKOS_IF_ON_HOST((std::memcpy(to, from, static_cast<std::size_t>(count) * sizeof(T));))
+    KOKKOS_IF_ON_DEVICE((for (std::int64_t i = 0; i < count; ++i) to[i] = from[i];))
   }
 };
 
@@ -145,13 +154,13 @@ class movement_runner {
   }
   template <class Exec>
   void pack(const Exec& exec, const flat& in) const {
-    each("switchyard::mesh::pack", exec, in_.size(),
-         cut_kernel<T, Space, true>{in_.n, in_.inner, in_.outer, along_.size(), in, outgoing_.view()});
+    const cut_kernel<T, Space, true> kernel{in_.n, in_.inner, in_.outer, along_.size(), in, outgoing_.view()};
+    each("switchyard::mesh::pack", exec, kernel.calls(), kernel);
   }
   template <class Exec>
   void unpack(const Exec& exec, const flat& out) const {
-    each("switchyard::mesh::unpack", exec, out_.size(),
-         cut_kernel<T, Space, false>{out_.n, out_.inner, out_.outer, along_.size(), out, incoming_.view()});
+    const cut_kernel<T, Space, false> kernel{out_.n, out_.inner, out_.outer, along_.size(), out, incoming_.view()};
+    each("switchyard::mesh::unpack", exec, kernel.calls(), kernel);
   }
 
   reshard_step what_;
