@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include <catch2/catch_template_test_macros.hpp>
 #include <catch2/catch_test_macros.hpp>
+#include <catch2/generators/catch_generators.hpp>
 #include <numeric>
 #include <switchyard/mesh/checking.hpp>
 #include <switchyard/mesh/collectives.hpp>
@@ -144,7 +145,7 @@ TEST_CASE("exchanges under way arrive, in any order of waiting", "[mpi]") {
 }
 
 TEST_CASE("exchanges under way share their buffers, each with rows of its own", "[mpi]") {
-  const auto comm = sy::mpi(MPI_COMM_WORLD);
+  const auto comm = GENERATE(sy::mpi(MPI_COMM_WORLD), sy::self());
   const Kokkos::DefaultExecutionSpace exec;
   const auto ranks = static_cast<std::size_t>(comm.size());
   const auto number = [](std::size_t from, std::size_t to, std::size_t i) {
