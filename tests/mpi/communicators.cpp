@@ -180,7 +180,7 @@ TEMPLATE_TEST_CASE("sums over ranks are in rank order, in float for 16-bit types
   const Kokkos::DefaultExecutionSpace exec;
   const int ranks = comm.size();
   const auto p = static_cast<std::size_t>(ranks);
-  for (const std::size_t n : {std::size_t{0}, std::size_t{1}, std::size_t{5}, std::size_t{1000}}) {
+  for (const std::size_t n : {std::size_t{0}, std::size_t{1}, std::size_t{5}, std::size_t{1000}, std::size_t{20000}}) {
     std::vector<TestType> expected;
     for (std::size_t i = 0; i < n; ++i) expected.push_back(sum_in_rank_order<TestType>(ranks, i));
 

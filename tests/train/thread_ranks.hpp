@@ -55,8 +55,10 @@ class backend final : public switchyard::communicator_backend {
         const std::size_t bytes = count(other.send_counts, rank_) * call.unit;
         if (bytes != count(call.receive_counts, r) * call.unit) std::abort(); // the ranks disagree on the counts
         if (bytes > 0)
-          std::memcpy(to, static_cast<const char*>(other.send) + before(other.send_counts, rank_) * call.unit, bytes);
-        to += bytes;
+          std::memcpy(to + first(call.receive_counts, call.receive_begins, r) * call.unit,
+                      static_cast<const char*>(other.send) +
+                          first(other.send_counts, other.send_begins, rank_) * call.unit,
+                      bytes);
       }
     });
   }
@@ -75,6 +77,9 @@ class backend final : public switchyard::communicator_backend {
  private:
   static std::size_t count(const std::vector<std::int64_t>& counts, int rank) {
     return static_cast<std::size_t>(counts[static_cast<std::size_t>(rank)]);
+  }
+  static std::size_t first(const std::vector<std::int64_t>& counts, const std::vector<std::int64_t>* begins, int rank) {
+    return begins != nullptr ? count(*begins, rank) : before(counts, rank);
   }
   static std::size_t before(const std::vector<std::int64_t>& counts, int rank) {
     std::size_t sum = 0;

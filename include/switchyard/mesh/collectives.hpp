@@ -152,36 +152,52 @@ struct add_parts {
   using acc = accumulate_t<T>;
   /// Elements that one call adds: plain loops over many on the host, one on devices.
   static constexpr int block = std::is_same_v<Space, Kokkos::HostSpace> ? 2048 : 1;
-  Kokkos::View<const T*, Space> parts; // [ranks, mine]
+  Kokkos::View<const T*, Space> parts; // [ranks, mine], that of this rank left out
+  Kokkos::View<const T*, Space> own;   // [mine]; its memory may be that of the sum
   Kokkos::View<T*, Space> sum;         // [>= begin + mine]
-  std::int64_t ranks, mine, begin;
+  std::int64_t ranks, rank, mine, begin;
 
   std::int64_t calls() const { return (mine + block - 1) / block; }
   KOKKOS_FUNCTION void operator()(std::int64_t call) const {
     in_vector_code([&] {
       const std::int64_t first = call * block;
       const int n = static_cast<int>(mine - first < block ? mine - first : block);
+      const auto part_of_rank = [&](std::int64_t r) {
+        return r == rank ? own.data() + first : parts.data() + (r * mine + first);
+      };
       acc total[block];
-      const T* KOKKOS_RESTRICT from = parts.data() + first;
+      const T* from = part_of_rank(0);
       for (int i = 0; i < n; ++i) total[i] = static_cast<acc>(from[i]);
       for (std::int64_t r = 1; r < ranks; ++r) {
-        from = parts.data() + (r * mine + first);
+        from = part_of_rank(r);
         for (int i = 0; i < n; ++i) total[i] += static_cast<acc>(from[i]);
       }
-      T* KOKKOS_RESTRICT to = sum.data() + begin + first;
+      T* const to = sum.data() + begin + first;
       for (int i = 0; i < n; ++i) to[i] = static_cast<T>(total[i]);
     });
   }
 };
 
+/// What this rank has of its own part stays where it is.
 template <class Exec, class T, class Space>
 void sum_parts(const Exec& exec, const communicator& comm, const staged<Kokkos::View<T*, Space>>& data,
                const std::vector<std::int64_t>& counts, const staged<Kokkos::View<T*, Space>>& scratch,
                const Kokkos::View<T*, Space>& sum, std::int64_t begin, collective kind) {
-  const std::int64_t mine = counts[static_cast<std::size_t>(comm.rank())];
-  const std::vector<std::int64_t> from_each(counts.size(), mine);
-  all_to_all(exec, comm, data, counts, scratch, from_each, 1, kind);
-  const add_parts<T, Space> add{scratch.view(), sum, comm.size(), mine, begin};
+  const auto here = static_cast<std::size_t>(comm.rank());
+  const std::int64_t mine = counts[here];
+  some_rows out{counts, {}}, in{std::vector<std::int64_t>(counts.size(), mine), {}};
+  std::int64_t next = 0;
+  for (std::size_t r = 0; r < counts.size(); ++r) {
+    out.begins.push_back(next);
+    in.begins.push_back(static_cast<std::int64_t>(r) * mine);
+    next += counts[r];
+  }
+  out.counts[here] = in.counts[here] = 0;
+  const T* from = data.to_host(exec);
+  comm.all_to_all({kind, from, out.counts, scratch.host(), in.counts, sizeof(T), &out.begins, &in.begins});
+  scratch.from_host(exec);
+  const add_parts<T, Space> add{
+      scratch.view(), data.part(out.begins[here], mine).view(), sum, comm.size(), comm.rank(), mine, begin};
   Kokkos::parallel_for("switchyard::mesh::sum_parts",
                        Kokkos::RangePolicy<Exec, Kokkos::IndexType<std::int64_t>>(exec, 0, add.calls()), add);
 }

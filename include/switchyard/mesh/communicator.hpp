@@ -148,8 +148,9 @@ class communicator {
   void all_to_all(const void* send, const std::vector<std::int64_t>& send_counts, void* receive,
                   const std::vector<std::int64_t>& receive_counts, std::size_t unit,
                   collective kind = collective::all_to_all) const {
-    backend_->all_to_all({kind, send, send_counts, receive, receive_counts, unit});
+    all_to_all({kind, send, send_counts, receive, receive_counts, unit});
   }
+  void all_to_all(const all_to_all_call& call) const { backend_->all_to_all(call); }
   /// Collective; see all_gather_call.
   void all_gather(void* data, const std::vector<std::int64_t>& counts, std::size_t unit,
                   collective kind = collective::all_gather) const {
