@@ -31,7 +31,8 @@ model::relative_position positions_of(const problem& p) {
 /// Attention as one would write it on paper.
 template <class Drop>
 numbers plain_attention(const problem& p, const operands& o, const Drop& drop) {
-  const auto [batch, queries, keys, heads, d, causal, first] = p.shape;
+  const auto [batch, queries, keys, heads, d, causal, first, first_head, all_heads] = p.shape;
+  const std::int64_t drawn_heads = all_heads > 0 ? all_heads : heads;
   const auto at = [](std::int64_t i) { return static_cast<std::size_t>(i); };
   numbers out(o.q.size(), 0.0);
   for (std::int64_t b = 0; b < batch; ++b)
@@ -50,7 +51,7 @@ numbers plain_attention(const problem& p, const operands& o, const Drop& drop) {
         for (std::int64_t j = 0; j < keys; ++j) {
           if (!(score[at(j)] > 0)) continue;
           double weight = score[at(j)] / sum;
-          if (p.rate > 0) weight *= static_cast<double>(drop.factor(((b * heads + h) * queries + i) * keys + j));
+          if (p.rate > 0) weight *= static_cast<double>(drop.factor(((b * drawn_heads + first_head + h) * queries + i) * keys + j));
           for (std::int64_t l = 0; l < d; ++l)
             out[at(((b * queries + i) * heads + h) * d + l)] += weight * o.v[at(((b * keys + j) * heads + h) * d + l)];
         }
@@ -67,6 +68,7 @@ const std::vector<problem>& problems() {
       {"several tiles", {1, 67, 131, 1, 3}, true, true},
       {"several tiles, causal", {1, 130, 130, 1, 2, true}},
       {"dropout", {2, 7, 7, 2, 3}, true, false, 0.3},
+      {"dropout, the last heads of five", {2, 6, 6, 2, 3, false, 0, 3, 5}, true, false, 0.3},
       {"after a cache of 65 keys", {1, 3, 68, 2, 3, true, 65}},
       {"wide heads", {1, 3, 4, 1, 40}},
       {"no keys", {1, 2, 0, 1, 3}, false, false},
