@@ -51,7 +51,8 @@ numbers plain_attention(const problem& p, const operands& o, const Drop& drop) {
         for (std::int64_t j = 0; j < keys; ++j) {
           if (!(score[at(j)] > 0)) continue;
           double weight = score[at(j)] / sum;
-          if (p.rate > 0) weight *= static_cast<double>(drop.factor(((b * drawn_heads + first_head + h) * queries + i) * keys + j));
+          if (p.rate > 0)
+            weight *= static_cast<double>(drop.factor(((b * drawn_heads + first_head + h) * queries + i) * keys + j));
           for (std::int64_t l = 0; l < d; ++l)
             out[at(((b * queries + i) * heads + h) * d + l)] += weight * o.v[at(((b * keys + j) * heads + h) * d + l)];
         }
