@@ -9,7 +9,7 @@
 namespace sy = switchyard;
 
 namespace named_so_that_the_macro_needs_no_prefix {
-using namespace switchyard;
+using switchyard::bfloat16, switchyard::half, switchyard::selective, switchyard::uniform; // CUDA has a ::half
 using type = SWITCHYARD_TEST_PRECISION;
 } // namespace named_so_that_the_macro_needs_no_prefix
 using precision = named_so_that_the_macro_needs_no_prefix::type;
