@@ -104,6 +104,27 @@ TEST_CASE("in double the layer is the reference, for every policy and every size
       }
 }
 
+TEST_CASE("canonical sums are the reference's too", "[reference]") {
+  for (const subject& s : subjects_of("uniform<double>"))
+    for (named_config n : every_policy())
+      for (const auto& [groups, tokens] : {std::pair(4, 17), std::pair(2, 65), std::pair(1, 3), std::pair(0, 5)}) {
+        INFO(s.space << ", " << n.name << ", " << groups << " groups of " << tokens << " tokens");
+        n.config.canonical = 2;
+        n.config.d_model += n.config.d_model % 2;
+        n.config.d_ff += n.config.d_ff % 2;
+        const job j = masked_job(n, groups, tokens, static_cast<std::uint64_t>(200 + tokens));
+        const outcome o = s.run(j);
+        const auto in = reference_input_of(j, o);
+        const auto r = sy::reference_forward(j.config, o.weights, in);
+        REQUIRE(same_routing(slots_of(j, o), slots_of(j, r)));
+        const errors e = compare(j, o, in, r, 0x1p-53, 0x1p-53);
+        INFO("y " << e.y << ", dx " << e.dx << ", router " << e.router << ", experts " << e.experts);
+        CHECK(e.worst() < 100);
+        CHECK(o.guards_intact);
+        CHECK(o.late_allocations == 0);
+      }
+}
+
 TEST_CASE("groups without tokens and groups of no kind", "[reference]") {
   for (const subject& s : subjects())
     for (const named_config& n : every_policy()) {

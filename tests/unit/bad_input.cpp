@@ -64,6 +64,8 @@ TEST_CASE("a configuration that cannot be names its field and value", "[errors]"
       {[](auto& c) { c.logit_softcap = nan_value; }, "logit_softcap = nan"},
       {[](auto& c) { c.init_scale = 0; }, "init_scale = 0"},
       {[](auto& c) { c.exchange_chunks = 0; }, "exchange_chunks = 0"},
+      {[](auto& c) { c.canonical = -1; }, "canonical = -1"},
+      {[](auto& c) { c.canonical = 3; }, "canonical = 3: cannot cut d_model = "},
       {[](auto& c) {
          c.routing = sy::routing_policy::top_k;
          c.second_expert = sy::second_expert_policy::threshold;

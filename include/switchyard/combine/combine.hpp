@@ -26,17 +26,19 @@ void forward(const Exec& exec, const router::problem& size, const router::settin
 }
 
 /// dy [T, M], o [rows, M] -> do [rows, M] (the rows in use), dq [T, K]. As forward. Where o has some of the M columns
-/// only, those from `first`, do has the same and dq is their part of the sum.
+/// only, those from `first`, do has the same and dq is their part of the sum. pieces: dq [pieces T, K] gets the sum
+/// over the columns piece by piece, each for all tokens.
 template <class Exec, class T, class Real, class Space>
 void backward(const Exec& exec, const router::problem& size, const router::settings& set,
               const router::decision<Real, Space>& d, const dispatch::slot_map<Space>& map,
               const Kokkos::View<const T**, Kokkos::LayoutRight, Space>& dy,
               const Kokkos::View<const T**, Kokkos::LayoutRight, Space>& o,
               const Kokkos::View<T**, Kokkos::LayoutRight, Space>& d_o,
-              const Kokkos::View<Real**, Kokkos::LayoutRight, Space>& dq, std::int64_t first = 0) {
+              const Kokkos::View<Real**, Kokkos::LayoutRight, Space>& dq, std::int64_t first = 0,
+              std::int64_t pieces = 1) {
   Kokkos::parallel_for("switchyard::combine::backward",
                        Kokkos::RangePolicy<Exec, Kokkos::IndexType<std::int64_t>>(exec, 0, size.groups * size.tokens),
-                       detail::backward_kernel<T, Real, Space>{size, set, d, map, dy, o, d_o, dq, first});
+                       detail::backward_kernel<T, Real, Space>{size, set, d, map, dy, o, d_o, dq, first, pieces});
 }
 
 /// How many expert outputs of tokens here hold a number that is not finite. Waits for exec.

@@ -11,6 +11,7 @@
 ///
 ///   gather        S<d_model> -> R       all-gather; its transpose is
 ///   scatter_sum   P -> S<d_model>       reduce-scatter
+///   take          R -> S<d_model>       a slice, nothing is sent
 
 namespace switchyard::dispatch {
 
@@ -66,6 +67,13 @@ class columns {
     move<true>(exec, rows, whole, offset, place);
     reduce_scatter_sum(exec, along_, all(rows), counts_, scratch_.part(0, rows * width_ * along_.size()),
                        mine(rows).view());
+  }
+
+  /// whole [rows, d_model], the same on every rank -> mine(rows). Local.
+  template <class Exec>
+  void take(const Exec& exec, std::int64_t rows, const matrix& whole, const gemm::index_view<Space>& offset = {},
+            const gemm::index_view<Space>& place = {}) const {
+    move<true>(exec, rows, whole, offset, place);
   }
 
  private:

@@ -84,6 +84,8 @@ class exchange {
   gemm::row_groups<Space> groups() const { return {expert_offset_, slots_in_}; }
   gemm::index_view<Space> place() const { return place_; } // row -> slot of the expert side's buffers
   gemm::index_view<Space> slot() const { return slot_; }   // row -> global slot
+  /// First row of (expert here, group of those along the axis); one more at the end.
+  gemm::index_view<Space> group_offset() const { return group_offset_; }
   /// Does it go in more than one piece? Then tokens_through and gradients_through, and nothing else, move the slots.
   bool in_chunks() const { return chunks_.several(); }
   gemm::row_groups<Space> groups(const exchange_chunk& c) const { return chunks_.groups(c); }
@@ -140,14 +142,15 @@ class exchange {
   }
 
   /// Forward: token_scratch -> expert_input, expert_scratch -> token_output. Each is one all-to-all, and over the
-  /// second axis one all-gather on the way there and one reduce-scatter on the way back.
+  /// second axis one all-gather on the way there and one reduce-scatter on the way back; `summed`: none, expert_scratch
+  /// is the sum on every rank.
   template <class Exec>
   void send_tokens(const Exec& exec) {
     to_experts(exec, input_, expert_input_);
   }
   template <class Exec>
-  void return_outputs(const Exec& exec) {
-    to_tokens(exec, token_output_);
+  void return_outputs(const Exec& exec, bool summed = false) {
+    to_tokens(exec, token_output_, summed);
   }
   /// Backward, their transposes: token_scratch -> expert_gradient, expert_scratch -> token_scratch.
   template <class Exec>
@@ -155,8 +158,8 @@ class exchange {
     to_experts(exec, gradient_, expert_gradient_);
   }
   template <class Exec>
-  void return_gradients(const Exec& exec) {
-    to_tokens(exec, token_scratch_);
+  void return_gradients(const Exec& exec, bool summed = false) {
+    to_tokens(exec, token_scratch_, summed);
   }
 
  private:
@@ -196,8 +199,9 @@ class exchange {
     if (columns_.cut()) columns_.gather(exec, slots_in_, whole, expert_offset_, place_);
   }
   template <class Exec>
-  void to_tokens(const Exec& exec, const staged<flat>& arriving) {
-    if (columns_.cut()) columns_.scatter_sum(exec, slots_in_, expert_scratch_, expert_offset_, place_);
+  void to_tokens(const Exec& exec, const staged<flat>& arriving, bool summed) {
+    if (columns_.cut() && summed) columns_.take(exec, slots_in_, expert_scratch_, expert_offset_, place_);
+    if (columns_.cut() && !summed) columns_.scatter_sum(exec, slots_in_, expert_scratch_, expert_offset_, place_);
     all_to_all(exec, along_, columns_.cut() ? columns_.mine(slots_in_) : scratch_, in_, arriving, out_,
                columns_.width());
   }

@@ -166,11 +166,12 @@ void backward_weights(const Exec& exec, const ffn_settings& set, const packed_ff
   gemm::grouped_weight_gradient<Engine>(exec, rows.groups, tokens, columns(set.gated ? d_ff : 0), weights.wi,
                                         gradients.wi, accumulate);
 
-  if (gradients.bo.data() != nullptr) {
-    detail::column_sums(exec, rows.groups, outer, gradients.bo, accumulate);
-    detail::column_sums(exec, rows.groups, columns(set.gated ? d_ff : 0), gradients.bi, accumulate);
-    if (set.gated) detail::column_sums(exec, rows.groups, columns(0), gradients.bi_gate, accumulate);
-  }
+  const auto bias = [&](const gemm::rows<T, Space>& of, const auto& gradient) {
+    if (gradient.data() != nullptr) detail::column_sums(exec, rows.groups, of, gradient, accumulate);
+  };
+  bias(outer, gradients.bo);
+  bias(columns(set.gated ? d_ff : 0), gradients.bi);
+  bias(columns(0), gradients.bi_gate);
 }
 
 /// Both.

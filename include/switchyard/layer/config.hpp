@@ -64,6 +64,11 @@ struct switch_config {
   /// Pieces in which slots travel, each of some of the experts of every rank, while the products of another one run; at
   /// most as many as a rank has experts, one where d_ff is split too. The same bytes, more messages.
   int exchange_chunks = 1;
+  /// For proofs, slow: the number V of fixed global points at which the sums are cut that ranks may share, those over
+  /// d_ff, d_model and groups. The pieces are added in their order on one process too, so that everything has the same
+  /// bytes under every layout (layer/canonical.hpp). V is a multiple of the ranks that share a sum; d_ff and d_model
+  /// are multiples of V; so are the groups, or there are no more than V. 0: off.
+  int canonical = 0;
 
   /// Choices per token that the routing makes (0 in `k` resolved); E for expert choice, where any expert may take it.
   int choices() const {
@@ -104,6 +109,11 @@ inline void validate(const switch_config& c) {
             ": a token cannot choose more experts than there are (experts = ", c.experts, "); lower k");
     require(c.choices() <= max_choices, "k = ", c.choices(), ": at most ", max_choices, " choices per token");
   }
+  require(c.canonical >= 0, "canonical = ", c.canonical, ": must be at least 0, which is off");
+  if (c.canonical > 0)
+    for (const auto& [name, value] : {std::pair("d_model", c.d_model), std::pair("d_ff", c.d_ff)})
+      require(value % c.canonical == 0, "canonical = ", c.canonical, ": cannot cut ", name, " = ", value,
+              " (remainder ", value % c.canonical, "); make it a multiple");
   require(c.exchange_chunks >= 1, "exchange_chunks = ", c.exchange_chunks, ": must be at least 1, all slots at once");
   const auto finite = [](const char* name, double value, double least, bool inclusive) {
     require(std::isfinite(value) && (inclusive ? value >= least : value > least), name, " = ", value,

@@ -47,7 +47,8 @@ class switch_layer {
   /// type error.
   struct packed_type {
     typename router_engine::template packed<Exec, real> router, router_transposed; // [M, E], [E, M]
-    experts::packed_ffn<Engine, Exec, value> ffn;
+    std::vector<experts::packed_ffn<Engine, Exec, value>>
+        ffn; // one; canonical, of each piece of the hidden layers here
   };
 
   /// Throws invalid_argument for a configuration that cannot be or that the mesh cannot cut, error where Kokkos is not
@@ -60,6 +61,7 @@ class switch_layer {
     validate(config_);
     divides("d_ff", config_.d_ff);
     if (layout::experts_split) divides("d_model", config_.d_model); // its columns travel apart
+    if (canonical()) divides("canonical", config_.canonical);
   }
   explicit switch_layer(const switch_config& config) requires(Mesh::rank == 0) : switch_layer(Mesh(), config) {}
 
@@ -91,7 +93,7 @@ class switch_layer {
 
   /// weights -> packed, allocating it.
   packed_type pack(const Exec& exec, const weights_type& w) const;
-  /// The same into an existing one; allocates nothing.
+  /// The same into an existing one; allocates nothing, but canonical a copy of a piece of the weights.
   void pack(const Exec& exec, const weights_type& w, const packed_type& to) const;
 
   /// Memory for passes over `groups` routing groups (of all ranks) of `tokens` tokens each. Allocates all that forward
@@ -130,7 +132,8 @@ class switch_layer {
   std::vector<std::int64_t> expert_load(const Exec& exec, const tape_type& tape) const;
 
   /// Bytes that this rank sends to others in a forward and a backward over this tape, per axis and collective; of the
-  /// last forward where the layer is dropless, before the first one nothing then. Does not communicate.
+  /// last forward where the layer is dropless, before the first one nothing then. Of ordinary sums: canonical ones send
+  /// more. Does not communicate.
   layer_traffic<Mesh::rank> traffic(const tape_type& tape, bool training = true) const;
 
  private:
@@ -170,6 +173,10 @@ class switch_layer {
     else
       run_phase(mesh_.world(), name, body);
   }
+  /// The packed weights of one FFN per expert.
+  experts::packed_ffn<Engine, Exec, value> allocate_ffn(const Exec& exec, const weights_type& w) const;
+  void pack_ffn(const Exec& exec, const weights_type& w, const experts::packed_ffn<Engine, Exec, value>& to) const;
+
   void begin(tape_type& tape, const forward_options<space>& options) const;
   void route(const Exec& exec, const packed_type& packed, tape_type& tape) const;
   experts::ffn_rows<space> rows(const tape_type& tape) const;
@@ -182,8 +189,43 @@ class switch_layer {
                         const gradients_type& to, bool accumulate) const -> typename tape_type::template matrix<value>;
   void router_gradient(const Exec& exec, const packed_type& packed, tape_type& tape, const gradients_type& gradients,
                        bool accumulate) const;
-  gradients_type partial(const tape_type& tape, const gradients_type& gradients) const;
   layer_traffic<Mesh::rank> predicted(const tape_type& tape, bool training) const;
+
+  // canonical sums: detail/canonical_impl.hpp
+  bool canonical() const { return config_.canonical > 0; }
+  /// Pieces of the hidden layers, and those of them that are here.
+  part hidden_pieces() const {
+    if (!canonical()) return {0, 1};
+    if constexpr (layout::d_ff_split) return cut({0, config_.canonical}, layout::d_ff_axis_index);
+    return {0, config_.canonical};
+  }
+  weights_type piece_of(const Exec& exec, const weights_type& w, std::int64_t i) const;
+  experts::ffn_settings piece_of(const experts::ffn_settings& all, std::int64_t i) const {
+    experts::ffn_settings piece = all;
+    piece.d_ff_begin += i * (d_ff_here().count / hidden_pieces().count);
+    piece.adds_bias = all.adds_bias && i == 0;
+    return piece;
+  }
+  void make_hidden(tape_type& tape, std::int64_t rows) const;
+  void make_canonical(const Exec& exec, tape_type& tape, std::int64_t groups) const;
+  template <class F>
+  void sum_pieces(const Exec& exec, const tape_type& tape, const typename tape_type::template matrix<value>& to,
+                  const F& f) const;
+  void forward_in_pieces(const Exec& exec, const packed_type& packed, const tape_type& tape,
+                         const typename tape_type::template matrix<const value>& x,
+                         const typename tape_type::template matrix<value>& o) const;
+  void backward_in_pieces(const Exec& exec, const packed_type& packed, tape_type& tape,
+                          const typename tape_type::template matrix<const value>& x,
+                          const typename tape_type::template matrix<const value>& d_o,
+                          const typename tape_type::template matrix<value>& dx, const gradients_type& to,
+                          bool accumulate) const;
+  auto dq_pieces(const tape_type& tape) const -> typename tape_type::template matrix<real>;
+  void sum_dq(const Exec& exec, const tape_type& tape) const;
+  template <class Rows>
+  void router_gradient_in_pieces(const Exec& exec, const packed_type& packed, const tape_type& tape, const Rows& x,
+                                 const gradients_type& gradients, bool accumulate) const;
+  void add_group_pieces(const Exec& exec, const tape_type& tape, std::int64_t size, std::size_t but,
+                        const runs<gradient>& to, bool accumulate) const;
 
   Mesh mesh_;
   switch_config config_;
@@ -191,5 +233,6 @@ class switch_layer {
 
 } // namespace switchyard
 
+#include <switchyard/layer/detail/canonical_impl.hpp>
 #include <switchyard/layer/detail/make_tape_impl.hpp>
 #include <switchyard/layer/detail/switch_layer_impl.hpp>

@@ -6,6 +6,7 @@
 #include <switchyard/dispatch/columns.hpp>
 #include <switchyard/dispatch/exchange.hpp>
 #include <switchyard/experts/ffn.hpp>
+#include <switchyard/layer/canonical.hpp>
 #include <switchyard/layer/parameters.hpp>
 #include <switchyard/router/router.hpp>
 
@@ -72,12 +73,12 @@ struct switch_tape {
   vector<std::int64_t> all_tokens;     // {0, T}: the router's one group of rows
 
   dispatch::assignment<space> assignment;
-  dispatch::exchange<value, space> exchange; // where experts are split
-  experts::ffn_tape<value, space> hidden;
-  matrix<value> output;             // [rows, M] o, compact; with an exchange it lives there
-  matrix<value> row_gradient;       // [rows, M] do, then
-  matrix<value> row_input_gradient; // [rows, M] dX
-  matrix<real> dq, dh;              // [T, K], [T, E]
+  dispatch::exchange<value, space> exchange;           // where experts are split
+  std::vector<experts::ffn_tape<value, space>> hidden; // one; canonical, of each piece of the hidden layers here
+  matrix<value> output;                                // [rows, M] o, compact; with an exchange it lives there
+  matrix<value> row_gradient;                          // [rows, M] do, then
+  matrix<value> row_input_gradient;                    // [rows, M] dX
+  matrix<real> dq, dh;                                 // [T, K], [T, E]
 
   // where d_ff is split: with an exchange, y and dx by columns, and the sum of dq; without, output and
   // row_input_gradient as they are summed
@@ -87,6 +88,8 @@ struct switch_tape {
 
   // sums over ranks, only where a parameter is replicated over an axis that splits the groups
   staged<vector<gradient>> reduced, reduce_scratch;
+
+  canonical_sums<value, real, gradient, space> canonical; // empty where they are off
 
   Kokkos::View<double*, Kokkos::HostSpace> summary;
 

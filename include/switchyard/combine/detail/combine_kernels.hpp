@@ -59,25 +59,30 @@ struct backward_kernel {
   Kokkos::View<const T**, Kokkos::LayoutRight, Space> dy; // [T, M]
   Kokkos::View<const T**, Kokkos::LayoutRight, Space> o;  // [rows, M here]
   Kokkos::View<T**, Kokkos::LayoutRight, Space> d_o;      // [rows, M here]
-  Kokkos::View<Real**, Kokkos::LayoutRight, Space> dq;    // [T, K]
+  Kokkos::View<Real**, Kokkos::LayoutRight, Space> dq;    // [pieces T, K]
   std::int64_t first;                                     // column of dy that is column 0 of o
+  std::int64_t pieces;                                    // of the columns of o, each with a sum of its own
 
   KOKKOS_FUNCTION void operator()(std::int64_t t) const {
     using acc = accumulate_t<T>;
-    const std::int64_t width = static_cast<std::int64_t>(o.extent(1));
+    const std::int64_t width = static_cast<std::int64_t>(o.extent(1)), each = width / pieces;
+    const std::int64_t tokens = size.groups * size.tokens;
     const T* g = &dy(t, first);
     for (int j = 0; j < set.choices; ++j) {
       const std::int64_t row = map(d.choice(t, j), t / size.tokens, d.slot(t, j));
       if (row < 0) {
-        dq(t, j) = 0;
+        for (std::int64_t p = 0; p < pieces; ++p) dq(p * tokens + t, j) = 0;
         continue;
       }
       const acc gate = static_cast<acc>(d.gate(t, j));
       const T* out = &o(row, 0);
       T* KOKKOS_RESTRICT to = &d_o(row, 0);
       for (std::int64_t m = 0; m < width; ++m) to[m] = T(gate * static_cast<acc>(g[m]));
-      dq(t, j) = static_cast<Real>(
-          lane_sum<acc>(width, [&](std::int64_t m) { return static_cast<acc>(g[m]) * static_cast<acc>(out[m]); }));
+      for (std::int64_t p = 0; p < pieces; ++p) {
+        const std::int64_t begin = p * each;
+        dq(p * tokens + t, j) = static_cast<Real>(lane_sum<acc>(
+            each, [&](std::int64_t m) { return static_cast<acc>(g[begin + m]) * static_cast<acc>(out[begin + m]); }));
+      }
     }
   }
 };

@@ -40,7 +40,8 @@ inline void agree_on_config(const communicator& world, const switch_config& c) {
                    {"logit_softcap", c.logit_softcap},
                    {"init_scale", c.init_scale},
                    {"seed", c.seed},
-                   {"exchange_chunks", c.exchange_chunks}});
+                   {"exchange_chunks", c.exchange_chunks},
+                   {"canonical", c.canonical}});
 }
 
 } // namespace switchyard::detail

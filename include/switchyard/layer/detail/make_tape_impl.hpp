@@ -17,7 +17,7 @@ auto switch_layer<E, P, M, R, G>::make_tape(const E& exec, std::int64_t groups, 
   detail::require(tokens >= 0 && tokens < (std::int64_t{1} << 31), "tokens = ", tokens, ": must be in [0, 2^31)");
   const part here = groups_here(groups);
   const std::int64_t capacity = std::max(config_.capacity(tokens, true), config_.capacity(tokens, false));
-  const std::int64_t m = config_.d_model, f = d_ff_here().count;
+  const std::int64_t m = config_.d_model;
   tape_type t;
   t.size = {here.count, tokens, config_.experts, here.begin, groups};
   t.choices = config_.choices();
@@ -40,12 +40,12 @@ auto switch_layer<E, P, M, R, G>::make_tape(const E& exec, std::int64_t groups, 
   if constexpr (layout::experts_split) {
     t.compact = config_.dropless;
     const std::size_t axis = layout::expert_axis_index;
-    t.exchange = dispatch::exchange<value, space>(
-        mesh_.along(axis), over_model(),
-        {t.size, groups_within(groups, axis), m, capacity, t.choices, config_.dropless, config_.exchange_chunks});
-    t.hidden = experts::ffn_tape<value, space>(t.exchange.reserved(), f, t.ffn);
+    t.exchange = dispatch::exchange<value, space>(mesh_.along(axis), over_model(),
+                                                  {t.size, groups_within(groups, axis), m, capacity, t.choices,
+                                                   config_.dropless, canonical() ? 1 : config_.exchange_chunks});
+    make_hidden(t, t.exchange.reserved());
   } else {
-    t.hidden = experts::ffn_tape<value, space>(slots, f, t.ffn);
+    make_hidden(t, slots);
     if constexpr (!layout::d_ff_split) {
       allocate(t.output, "output", slots, m);
       allocate(t.row_input_gradient, "row_input_gradient", slots, m);
@@ -54,6 +54,7 @@ auto switch_layer<E, P, M, R, G>::make_tape(const E& exec, std::int64_t groups, 
   }
   if constexpr (layout::d_ff_split) make_model_sums(t, slots);
   if constexpr (layout::groups_split) make_group_sums(t, groups);
+  if (canonical()) make_canonical(exec, t, groups);
   t.summary = decltype(t.summary)("switchyard::summary", t.statistics.result.extent(0));
   return t;
 }
@@ -103,7 +104,7 @@ void switch_layer<E, P, M, R, G>::make_group_sums(tape_type& t, std::int64_t gro
     t.group_sums.push_back(std::move(level));
     most = std::max(most, mesh_.extent(a));
   }
-  if (t.sums == gradient_sums::by_caller) return;
+  if (t.sums == gradient_sums::by_caller || canonical()) return;
   const std::size_t summed = detail::reduced_size(config_, experts_here(), d_ff_here(), layout::experts_summed);
   t.reduced = staged<vector>(vector("switchyard::reduced", summed));
   t.reduce_scratch = staged<vector>(vector("switchyard::reduce_scratch", summed + static_cast<std::size_t>(most)));

@@ -12,21 +12,11 @@ namespace switchyard {
 
 template <class E, precision P, class M, class R, class G>
 auto switch_layer<E, P, M, R, G>::pack(const E& exec, const weights_type& w) const -> packed_type {
-  const std::int64_t here = experts_here().count, m = config_.d_model, f = d_ff_here().count, e = config_.experts;
+  const std::int64_t m = config_.d_model, e = config_.experts;
   packed_type to;
   to.router = router_engine::template allocate<E, real>(exec, 1, m, e);
   to.router_transposed = router_engine::template allocate<E, real>(exec, 1, e, m);
-  to.ffn.wi = G::template allocate<E, value>(exec, here, m, f, config_.gated);
-  to.ffn.wo = G::template allocate<E, value>(exec, here, f, m);
-  to.ffn.wi_transposed = G::template allocate<E, value>(exec, here, config_.gated ? 2 * f : f, m);
-  to.ffn.wo_transposed = G::template allocate<E, value>(exec, here, m, f);
-  const auto bias = [](const auto& v) {
-    using view = typename experts::packed_ffn<G, E, value>::bias;
-    return v.data() == nullptr ? view() : view("switchyard::packed_bias", v.extent(0), v.extent(1));
-  };
-  to.ffn.bi = bias(w.bi);
-  to.ffn.bi_gate = bias(w.bi_gate);
-  to.ffn.bo = bias(w.bo);
+  for (std::int64_t i = 0; i < hidden_pieces().count; ++i) to.ffn.push_back(allocate_ffn(exec, w));
   pack(exec, w, to);
   return to;
 }
@@ -34,27 +24,56 @@ auto switch_layer<E, P, M, R, G>::pack(const E& exec, const weights_type& w) con
 template <class E, precision P, class M, class R, class G>
 void switch_layer<E, P, M, R, G>::pack(const E& exec, const weights_type& w, const packed_type& to) const {
   using gemm::orientation;
-  using stack = Kokkos::View<const weight***, Kokkos::LayoutRight, space>;
   const Kokkos::View<const weight***, Kokkos::LayoutRight, space, Kokkos::MemoryUnmanaged> router(
       w.router.data(), 1, w.router.extent(0), w.router.extent(1));
   router_engine::template pack<E, real>(exec, to.router, router, orientation::forward);
   router_engine::template pack<E, real>(exec, to.router_transposed, router, orientation::transposed);
+  if (!canonical()) return pack_ffn(exec, w, to.ffn.front());
+  for (std::size_t i = 0; i < to.ffn.size(); ++i)
+    pack_ffn(exec, piece_of(exec, w, static_cast<std::int64_t>(i)), to.ffn[i]);
+}
 
+template <class E, precision P, class M, class R, class G>
+auto switch_layer<E, P, M, R, G>::allocate_ffn(const E& exec, const weights_type& w) const
+    -> experts::packed_ffn<G, E, value> {
+  const std::int64_t here = experts_here().count, m = config_.d_model, f = d_ff_here().count / hidden_pieces().count;
+  experts::packed_ffn<G, E, value> to;
+  to.wi = G::template allocate<E, value>(exec, here, m, f, config_.gated);
+  to.wo = G::template allocate<E, value>(exec, here, f, m);
+  to.wi_transposed = G::template allocate<E, value>(exec, here, config_.gated ? 2 * f : f, m);
+  to.wo_transposed = G::template allocate<E, value>(exec, here, m, f);
+  const auto bias = [](const auto& v, std::int64_t columns) {
+    using view = typename experts::packed_ffn<G, E, value>::bias;
+    return v.data() == nullptr ? view()
+                               : view("switchyard::packed_bias", v.extent(0), static_cast<std::size_t>(columns));
+  };
+  to.bi = bias(w.bi, f);
+  to.bi_gate = bias(w.bi_gate, f);
+  to.bo = bias(w.bo, m);
+  return to;
+}
+
+/// w: of as many columns of the hidden layer as `to`.
+template <class E, precision P, class M, class R, class G>
+void switch_layer<E, P, M, R, G>::pack_ffn(const E& exec, const weights_type& w,
+                                           const experts::packed_ffn<G, E, value>& to) const {
+  using gemm::orientation;
+  using stack = Kokkos::View<const weight***, Kokkos::LayoutRight, space>;
   const stack wi(w.wi), gate(w.wi_gate), wo(w.wo);
   if (config_.gated) { // forward: column panels in pairs; backward: Wg^T above W1^T
-    G::template pack<E, value>(exec, to.ffn.wi, gate, orientation::forward, 0, 0);
-    G::template pack<E, value>(exec, to.ffn.wi, wi, orientation::forward, 0, 1);
-    G::template pack<E, value>(exec, to.ffn.wi_transposed, gate, orientation::transposed, 0);
-    G::template pack<E, value>(exec, to.ffn.wi_transposed, wi, orientation::transposed, d_ff_here().count);
+    G::template pack<E, value>(exec, to.wi, gate, orientation::forward, 0, 0);
+    G::template pack<E, value>(exec, to.wi, wi, orientation::forward, 0, 1);
+    G::template pack<E, value>(exec, to.wi_transposed, gate, orientation::transposed, 0);
+    G::template pack<E, value>(exec, to.wi_transposed, wi, orientation::transposed, to.wi.columns);
   } else {
-    G::template pack<E, value>(exec, to.ffn.wi, wi, orientation::forward);
-    G::template pack<E, value>(exec, to.ffn.wi_transposed, wi, orientation::transposed);
+    G::template pack<E, value>(exec, to.wi, wi, orientation::forward);
+    G::template pack<E, value>(exec, to.wi_transposed, wi, orientation::transposed);
   }
-  G::template pack<E, value>(exec, to.ffn.wo, wo, orientation::forward);
-  G::template pack<E, value>(exec, to.ffn.wo_transposed, wo, orientation::transposed);
-  detail::convert(exec, w.bi, to.ffn.bi);
-  detail::convert(exec, w.bi_gate, to.ffn.bi_gate);
-  detail::convert(exec, w.bo, to.ffn.bo);
+  G::template pack<E, value>(exec, to.wo, wo, orientation::forward);
+  G::template pack<E, value>(exec, to.wo_transposed, wo, orientation::transposed);
+  detail::convert(exec, w.bi, to.bi);
+  detail::convert(exec, w.bi_gate, to.bi_gate);
+  detail::convert(exec, w.bo, to.bo);
 }
 
 template <class E, precision P, class M, class R, class G>
@@ -138,23 +157,27 @@ void switch_layer<E, P, M, R, G>::forward(const E& exec, const packed_type& pack
   in_phase("experts", [&] {
     if constexpr (layout::experts_split) {
       const auto multiply = [&](const experts::ffn_rows<space>& some, const experts::ffn_tape<value, space>& hidden) {
-        experts::forward<G, E, value, space>(exec, t.ffn, packed.ffn, some, t.exchange.expert_input(), hidden,
+        experts::forward<G, E, value, space>(exec, t.ffn, packed.ffn.front(), some, t.exchange.expert_input(), hidden,
                                              t.exchange.expert_scratch());
       };
-      if (t.exchange.in_chunks())
+      if (canonical())
+        forward_in_pieces(exec, packed, t, t.exchange.expert_input(), t.exchange.expert_scratch());
+      else if (t.exchange.in_chunks())
         t.exchange.tokens_through(exec, [&](const dispatch::exchange_chunk& c) {
-          multiply(rows(t).part(t.exchange.groups(c), c.rows.begin), t.hidden.part(c.rows.begin, c.rows.count));
+          multiply(rows(t).part(t.exchange.groups(c), c.rows.begin), t.hidden.front().part(c.rows.begin, c.rows.count));
         });
       else
-        multiply(rows(t), t.hidden);
+        multiply(rows(t), t.hidden.front());
+    } else if (canonical()) {
+      forward_in_pieces(exec, packed, t, t.x, t.output);
     } else {
-      experts::forward<G, E, value, space>(exec, t.ffn, packed.ffn, rows(t), t.x, t.hidden, t.output);
+      experts::forward<G, E, value, space>(exec, t.ffn, packed.ffn.front(), rows(t), t.x, t.hidden.front(), t.output);
       if constexpr (layout::d_ff_split) sum_rows(exec, t, t.output_sum);
     }
   });
   in_phase("combine", [&] {
     if constexpr (layout::experts_split)
-      if (!t.exchange.in_chunks()) t.exchange.return_outputs(exec);
+      if (!t.exchange.in_chunks()) t.exchange.return_outputs(exec, canonical());
     const auto out = detail::as_rows(y);
     if (by_columns()) {
       const auto mine = t.columns.mine_as_matrix(t.tokens());
@@ -175,10 +198,8 @@ void switch_layer<E, P, M, R, G>::send(const E& exec, tape_type& t) const {
     dispatch::fill_blocks(exec, t.size, t.set, t.decision, t.map(), t.x, t.exchange.token_scratch(),
                           t.exchange.first_column());
     t.exchange.list_rows(exec, t.decision.filled, t.set.capacity);
-    if (t.exchange.reserved() > static_cast<std::int64_t>(t.hidden.hidden.extent(0))) {
-      t.hidden = {};
-      t.hidden = experts::ffn_tape<value, space>(t.exchange.reserved(), d_ff_here().count, t.ffn);
-    }
+    if (t.exchange.reserved() > static_cast<std::int64_t>(t.hidden.front().hidden.extent(0)))
+      make_hidden(t, t.exchange.reserved());
     if (!t.exchange.in_chunks()) t.exchange.send_tokens(exec);
   }
 }
@@ -196,8 +217,10 @@ void switch_layer<E, P, M, R, G>::backward(const E& exec, const packed_type& pac
     detail::require(!detail::overlap(dy, dx) && !detail::overlap(t.x, dx),
                     "backward(dy, dx): dx overlaps dy or the x of the forward; it must be memory of its own");
     // Sums over ranks are made of this pass alone, in a buffer of their own, before anything is accumulated.
-    const bool summed = layout::groups_split && t.sums == gradient_sums::by_layer;
-    const gradients_type local = partial(t, gradients);
+    // Canonical sums go straight to the gradients.
+    const bool summed = layout::groups_split && t.sums == gradient_sums::by_layer && !canonical();
+    const gradients_type local =
+        summed ? detail::reduced_parameters(t.reduced.view(), gradients, layout::experts_summed) : gradients;
     const auto row_input_gradient = experts_backward(exec, packed, detail::as_rows(dy), t, local,
                                                      options.accumulate && !(summed && layout::experts_summed));
 
@@ -243,36 +266,51 @@ auto switch_layer<E, P, M, R, G>::experts_backward(const E& exec, const packed_t
   const experts::ffn_gradients<gradient, space> ffn{to.wi, to.wi_gate, to.wo, to.bi, to.bi_gate, to.bo};
   if constexpr (layout::experts_split) {
     combine::backward<E, value, real, space>(exec, t.size, t.set, t.decision, t.map(), dy, t.combined_rows(),
-                                             t.exchange.token_scratch(), t.dq, t.exchange.first_column());
-    if (by_columns()) all_reduce_sum(exec, over_model(), t.dq_sum, t.dq_scratch);
+                                             t.exchange.token_scratch(), canonical() ? dq_pieces(t) : t.dq,
+                                             t.exchange.first_column(), t.canonical.columns.count);
+    if (canonical())
+      sum_dq(exec, t);
+    else if (by_columns())
+      all_reduce_sum(exec, over_model(), t.dq_sum, t.dq_scratch);
     const auto back = [&](const experts::ffn_rows<space>& some, const experts::ffn_tape<value, space>& hidden) {
-      experts::backward_rows<G, E, value, space>(exec, t.ffn, packed.ffn, some, hidden, t.exchange.expert_gradient(),
-                                                 t.exchange.expert_scratch());
+      experts::backward_rows<G, E, value, space>(exec, t.ffn, packed.ffn.front(), some, hidden,
+                                                 t.exchange.expert_gradient(), t.exchange.expert_scratch());
     };
     const auto weigh = [&] {
-      experts::backward_weights<G, E, value, gradient, space>(exec, t.ffn, packed.ffn, rows(t),
-                                                              t.exchange.expert_input(), t.hidden,
+      experts::backward_weights<G, E, value, gradient, space>(exec, t.ffn, packed.ffn.front(), rows(t),
+                                                              t.exchange.expert_input(), t.hidden.front(),
                                                               t.exchange.expert_gradient(), ffn, accumulate);
     };
-    if (t.exchange.in_chunks()) {
+    if (canonical()) {
+      t.exchange.send_gradients(exec);
+      backward_in_pieces(exec, packed, t, t.exchange.expert_input(), t.exchange.expert_gradient(),
+                         t.exchange.expert_scratch(), to, accumulate);
+      t.exchange.return_gradients(exec, true);
+    } else if (t.exchange.in_chunks()) {
       t.exchange.gradients_through(
           exec,
           [&](const dispatch::exchange_chunk& c) {
-            back(rows(t).part(t.exchange.groups(c), c.rows.begin), t.hidden.part(c.rows.begin, c.rows.count));
+            back(rows(t).part(t.exchange.groups(c), c.rows.begin), t.hidden.front().part(c.rows.begin, c.rows.count));
           },
           weigh);
     } else {
       t.exchange.send_gradients(exec);
-      back(rows(t), t.hidden);
+      back(rows(t), t.hidden.front());
       weigh();
       t.exchange.return_gradients(exec);
     }
     return t.exchange.token_scratch();
   } else {
     combine::backward<E, value, real, space>(exec, t.size, t.set, t.decision, t.map(), dy, t.combined_rows(),
-                                             t.row_gradient, t.dq);
-    experts::backward<G, E, value, gradient, space>(exec, t.ffn, packed.ffn, rows(t), t.x, t.hidden, t.row_gradient,
-                                                    t.row_input_gradient, ffn, accumulate);
+                                             t.row_gradient, canonical() ? dq_pieces(t) : t.dq, 0,
+                                             t.canonical.columns.count);
+    if (canonical()) {
+      sum_dq(exec, t);
+      backward_in_pieces(exec, packed, t, t.x, t.row_gradient, t.row_input_gradient, to, accumulate);
+      return t.row_input_gradient;
+    }
+    experts::backward<G, E, value, gradient, space>(exec, t.ffn, packed.ffn.front(), rows(t), t.x, t.hidden.front(),
+                                                    t.row_gradient, t.row_input_gradient, ffn, accumulate);
     if constexpr (layout::d_ff_split) sum_rows(exec, t, t.input_gradient_sum);
     return t.row_input_gradient;
   }
@@ -286,21 +324,16 @@ void switch_layer<E, P, M, R, G>::router_gradient(const E& exec, const packed_ty
   const gemm::rows<real, space> dh(t.dh);
   const Kokkos::View<gradient***, Kokkos::LayoutRight, space, Kokkos::MemoryUnmanaged> out(
       gradients.router.data(), 1, gradients.router.extent(0), gradients.router.extent(1));
+  const auto multiply = [&](const auto& x) {
+    if (canonical())
+      router_gradient_in_pieces(exec, packed, t, x, gradients, accumulate);
+    else
+      gemm::grouped_weight_gradient<router_engine>(exec, all, x, dh, packed.router, out, accumulate);
+  };
   if (t.noise.active())
-    gemm::grouped_weight_gradient<router_engine>(exec, all, gemm::rows<real, space>(t.scaled_input), dh, packed.router,
-                                                 out, accumulate);
+    multiply(gemm::rows<real, space>(t.scaled_input));
   else
-    gemm::grouped_weight_gradient<router_engine>(exec, all, gemm::rows<value, space>(t.x), dh, packed.router, out,
-                                                 accumulate);
-}
-
-/// Where this rank's part of the gradients goes: the caller's views, or the buffer that is summed over the ranks for
-/// those parameters that are replicated over an axis that splits the groups.
-template <class E, precision P, class M, class R, class G>
-auto switch_layer<E, P, M, R, G>::partial(const tape_type& t, const gradients_type& gradients) const -> gradients_type {
-  if constexpr (!layout::groups_split) return gradients;
-  if (t.sums == gradient_sums::by_caller) return gradients;
-  return detail::reduced_parameters(t.reduced.view(), gradients, layout::experts_summed);
+    multiply(gemm::rows<value, space>(t.x));
 }
 
 template <class E, precision P, class M, class R, class G>
