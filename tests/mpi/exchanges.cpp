@@ -243,6 +243,21 @@ TEST_CASE("two levels of every axis of a mesh, over nodes that the user names or
       CHECK(everywhere(sent.bytes(axis == 0 ? "data" : "model", sy::collective::all_to_all) == each.addressed()));
     }
   }
+  // Seen from below, an axis has levels of its own.
+  sy::traffic below;
+  const auto plain = sy::mpi(MPI_COMM_WORLD);
+  const sy::mesh<sy::axis<data>, sy::axis<model>> line(sy::two_level(sy::counting(plain, below), on_node(plain.rank())),
+                                                       {p, 1});
+  below.reset();
+  trial each(line.along(0), 4, false, at_least_one);
+  line.along(0).all_to_all(each.call());
+  std::int64_t far = 0;
+  for (int r = 0; r < p; ++r) far += on_node(r) == on_node(plain.rank()) ? 0 : 4 * each.out[at(r)];
+  std::array<std::int64_t, 3> sums{far, below.bytes("data", sy::collective::all_to_all),
+                                   below.bytes("data, inside a node", sy::collective::all_to_all)};
+  MPI_Allreduce(MPI_IN_PLACE, sums.data(), 3, MPI_INT64_T, MPI_SUM, MPI_COMM_WORLD);
+  CHECK(everywhere(each.arrived() && sums[1] == sums[0] && (sums[2] > 0) == (p > 2)));
+
   const auto text = [&](const sy::mpi_options& o) -> std::string {
     try {
       static_cast<void>(sy::mpi(MPI_COMM_WORLD, o));
@@ -449,6 +464,7 @@ TEST_CASE("a started reshard gives what a reshard gives", "[mpi]") {
     check_started<tensor<sy::R, sy::R>, tensor<experts, column>>(mesh, sent); // slices alone
     check_started<tensor<sy::P, sy::R>, tensor<group, column>>(mesh, sent);   // a slice, a reduce_scatter
     check_started<tensor<group, sy::P>, tensor<experts, sy::R>>(mesh, sent);  // all_to_all, all_reduce
+    check_started<tensor<sy::R, group>, tensor<group, sy::R>>(mesh, sent);    // an all_gather, then a slice
     check_started<tensor<group, sy::R>, tensor<group, sy::R>>(mesh, sent);    // nothing
   }
 }
