@@ -92,89 +92,10 @@ class two_level_backend final : public forwarding_backend {
     for (const counts* v : {&call.send_counts, &call.receive_counts, call.send_begins, call.receive_begins})
       if (v != nullptr) check_counts(*v, rank_count());
     learn_counts(call);
-    const auto unit = call.unit;
-    const auto of_rank = [&](const counts& c, const counts* begins, size r) {
-      return static_cast<size>(first_unit(c, begins, static_cast<int>(r))) * unit;
-    };
-
-    // What stays inside the node, from where it lies to where it goes.
-    std::vector<counts> own(4, counts(members().size()));
-    for (size k = 0; k < members().size(); ++k) {
-      const auto r = static_cast<int>(members()[k]);
-      own[0][k] = call.send_counts[members()[k]];
-      own[1][k] = call.receive_counts[members()[k]];
-      own[2][k] = first_unit(call.send_counts, call.send_begins, r);
-      own[3][k] = first_unit(call.receive_counts, call.receive_begins, r);
-    }
-    const auto near = inside_->start({call.kind, call.send, own[0], call.receive, own[1], unit, &own[2], &own[3]});
-
-    // To the porters: [member][node that it carries for][rank there].
-    counts out(members().size(), 0), in(members().size(), 0);
-    start_writing(total(call.send_counts), unit);
-    for (size k = 0; k < members().size(); ++k)
-      for (const size other : carried_[k])
-        for (const size r : map_.members(other)) {
-          write(static_cast<const char*>(call.send) + of_rank(call.send_counts, call.send_begins, r),
-                call.send_counts[r], unit);
-          out[k] += call.send_counts[r];
-        }
-    for (const load& l : loads_)
-      for (size k = 0; k < members().size(); ++k) in[k] += total(l.sent[k]);
-    exchange(*inside_, call.kind, out, in, unit);
-
-    // Between nodes: [member there][rank here] of the other side, one message for each node that this rank carries for.
-    counts far_out(static_cast<size>(rank_count()), 0), far_in(far_out), out_begin(far_out), in_begin(far_out);
-    start_writing(total(in), unit);
-    std::int64_t written = 0, expected = 0;
-    for (size n = 0; n < loads_.size(); ++n) {
-      const load& l = loads_[n];
-      const size peer = map_.members(l.other)[map_.porter(l.other, node_)];
-      out_begin[peer] = written;
-      in_begin[peer] = expected;
-      std::int64_t before = 0; // of member k in what has arrived
-      for (size k = 0; k < members().size(); ++k) {
-        std::int64_t at = before;
-        for (size m = 0; m < n; ++m) at += total(loads_[m].sent[k]);
-        write(arrived_.data() + static_cast<size>(at) * unit, total(l.sent[k]), unit);
-        far_out[peer] += total(l.sent[k]);
-        far_in[peer] += total(l.awaited[k]);
-        before += in[k];
-      }
-      written += far_out[peer];
-      expected += far_in[peer];
-    }
-    exchange(inner(), call.kind, far_out, far_in, unit, &out_begin, &in_begin);
-
-    // To whom it is for: [member][node][rank there].
-    start_writing(expected, unit);
-    out.assign(members().size(), 0);
-    in.assign(members().size(), 0);
-    for (size k = 0; k < members().size(); ++k) {
-      std::int64_t node_begin = 0;
-      for (const load& l : loads_) {
-        std::int64_t at = node_begin; // [rank there][member here], as the other side wrote it
-        for (size there = 0; there < map_.members(l.other).size(); ++there)
-          for (size m = 0; m < members().size(); ++m) {
-            if (m == k) write(arrived_.data() + static_cast<size>(at) * unit, l.awaited[m][there], unit);
-            at += l.awaited[m][there];
-          }
-        out[k] += total(l.awaited[k]);
-        node_begin = at;
-      }
-      for (const size other : carried_[k])
-        for (const size r : map_.members(other)) in[k] += call.receive_counts[r];
-    }
-    exchange(*inside_, call.kind, out, in, unit);
-    const char* next = arrived_.data();
-    for (size k = 0; k < members().size(); ++k)
-      for (const size other : carried_[k])
-        for (const size r : map_.members(other)) {
-          const size bytes = static_cast<size>(call.receive_counts[r]) * unit;
-          if (bytes > 0)
-            std::memcpy(static_cast<char*>(call.receive) + of_rank(call.receive_counts, call.receive_begins, r), next,
-                        bytes);
-          next += bytes;
-        }
+    const auto near = start_inside(call);
+    to_porters(call);
+    between_nodes(call);
+    from_porters(call);
     if (near) near->wait();
   }
 
@@ -191,6 +112,12 @@ class two_level_backend final : public forwarding_backend {
   static std::int64_t total(const counts& c) {
     std::int64_t sum = 0;
     for (const std::int64_t n : c) sum += n;
+    return sum;
+  }
+
+  static std::int64_t total_of(const std::vector<counts>& all) {
+    std::int64_t sum = 0;
+    for (const counts& c : all) sum += total(c);
     return sum;
   }
 
@@ -217,21 +144,109 @@ class two_level_backend final : public forwarding_backend {
         }
   }
 
-  /// Units are written one behind the other, and then exchanged; they grow to what was ever needed.
-  void start_writing(std::int64_t most, size unit) {
-    if (leaving_.size() < static_cast<size>(most) * unit) leaving_.resize(static_cast<size>(most) * unit);
-    end_ = 0;
+  /// What stays inside the node, from where it lies to where it goes.
+  std::unique_ptr<exchange_in_flight> start_inside(const all_to_all_call& call) {
+    const size n = members().size();
+    counts out(n), in(n), out_begins(n), in_begins(n);
+    for (size k = 0; k < n; ++k) {
+      const size r = members()[k];
+      out[k] = call.send_counts[r];
+      in[k] = call.receive_counts[r];
+      out_begins[k] = first_unit(call.send_counts, call.send_begins, static_cast<int>(r));
+      in_begins[k] = first_unit(call.receive_counts, call.receive_begins, static_cast<int>(r));
+    }
+    return inside_->start({call.kind, call.send, out, call.receive, in, call.unit, &out_begins, &in_begins});
   }
-  void write(const char* from, std::int64_t units, size unit) {
-    const size bytes = static_cast<size>(units) * unit;
+
+  /// What leaves the node goes to its porters: [member][node that it carries for][rank there].
+  void to_porters(const all_to_all_call& call) {
+    counts out(members().size(), 0), in(members().size(), 0);
+    start_writing(total(call.send_counts), call.unit);
+    for (size k = 0; k < members().size(); ++k)
+      for (const size other : carried_[k])
+        for (const size r : map_.members(other)) {
+          const auto first = first_unit(call.send_counts, call.send_begins, static_cast<int>(r));
+          write(static_cast<const char*>(call.send) + static_cast<size>(first) * call.unit, call.send_counts[r]);
+          out[k] += call.send_counts[r];
+        }
+    for (size k = 0; k < members().size(); ++k)
+      for (const load& l : loads_) in[k] += total(l.sent[k]);
+    exchange(*inside_, call.kind, out, in);
+  }
+
+  /// From porter to porter: [member here][rank there], one message for each node that this rank carries for.
+  void between_nodes(const all_to_all_call& call) {
+    counts out(static_cast<size>(rank_count()), 0), in(out), out_begins(out), in_begins(out);
+    std::int64_t all = 0, written = 0, expected = 0;
+    for (const load& l : loads_) all += total_of(l.sent);
+    start_writing(all, call.unit);
+    for (const load& l : loads_) {
+      std::int64_t given = 0; // by the members before
+      for (size k = 0; k < members().size(); ++k) {
+        std::int64_t at = given;
+        for (const load* before = loads_.data(); before != &l; ++before) at += total(before->sent[k]);
+        write(arrived_.data() + static_cast<size>(at) * call.unit, total(l.sent[k]));
+        for (const load& each : loads_) given += total(each.sent[k]);
+      }
+      const size peer = map_.members(l.other)[map_.porter(l.other, node_)];
+      out[peer] = total_of(l.sent);
+      in[peer] = total_of(l.awaited);
+      out_begins[peer] = written;
+      in_begins[peer] = expected;
+      written += out[peer];
+      expected += in[peer];
+    }
+    exchange(inner(), call.kind, out, in, &out_begins, &in_begins);
+  }
+
+  /// What has come, [node][rank there][member here], to whom it is for, [member][node][rank there], and into its place.
+  void from_porters(const all_to_all_call& call) {
+    counts out(members().size(), 0), in(members().size(), 0);
+    std::int64_t all = 0;
+    for (const load& l : loads_) all += total_of(l.awaited);
+    start_writing(all, call.unit);
+    for (size k = 0; k < members().size(); ++k) {
+      std::int64_t at = 0;
+      for (const load& l : loads_) {
+        for (size there = 0; there < map_.members(l.other).size(); ++there)
+          for (size m = 0; m < members().size(); ++m) {
+            if (m == k) write(arrived_.data() + static_cast<size>(at) * call.unit, l.awaited[m][there]);
+            at += l.awaited[m][there];
+          }
+        out[k] += total(l.awaited[k]);
+      }
+      for (const size other : carried_[k])
+        for (const size r : map_.members(other)) in[k] += call.receive_counts[r];
+    }
+    exchange(*inside_, call.kind, out, in);
+    const char* next = arrived_.data();
+    for (size k = 0; k < members().size(); ++k)
+      for (const size other : carried_[k])
+        for (const size r : map_.members(other)) {
+          const size bytes = static_cast<size>(call.receive_counts[r]) * call.unit;
+          const auto first = first_unit(call.receive_counts, call.receive_begins, static_cast<int>(r));
+          if (bytes > 0)
+            std::memcpy(static_cast<char*>(call.receive) + static_cast<size>(first) * call.unit, next, bytes);
+          next += bytes;
+        }
+  }
+
+  /// Units are written one behind the other, and then exchanged; the memory grows to what was ever needed.
+  void start_writing(std::int64_t most, size unit) {
+    unit_ = unit;
+    end_ = 0;
+    if (leaving_.size() < static_cast<size>(most) * unit) leaving_.resize(static_cast<size>(most) * unit);
+  }
+  void write(const char* from, std::int64_t units) {
+    const size bytes = static_cast<size>(units) * unit_;
     if (bytes > 0) std::memcpy(leaving_.data() + end_, from, bytes);
     end_ += bytes;
   }
-  void exchange(communicator_backend& over, collective kind, const counts& out, const counts& in, size unit,
+  void exchange(communicator_backend& over, collective kind, const counts& out, const counts& in,
                 const counts* out_begins = nullptr, const counts* in_begins = nullptr) {
-    const size bytes = static_cast<size>(total(in)) * unit;
+    const size bytes = static_cast<size>(total(in)) * unit_;
     if (arriving_.size() < bytes) arriving_.resize(bytes);
-    over.all_to_all({kind, leaving_.data(), out, arriving_.data(), in, unit, out_begins, in_begins});
+    over.all_to_all({kind, leaving_.data(), out, arriving_.data(), in, unit_, out_begins, in_begins});
     arriving_.swap(arrived_);
   }
 
@@ -242,7 +257,7 @@ class two_level_backend final : public forwarding_backend {
   std::vector<std::vector<size>> carried_; // by each member, the same on all of them
   std::vector<load> loads_;
   std::vector<char> leaving_, arriving_, arrived_;
-  size end_ = 0;
+  size unit_ = 1, end_ = 0;
 };
 
 } // namespace detail
