@@ -12,6 +12,8 @@ using precision = sy::selective<sy::bfloat16>;
 constexpr double value = sizeof(precision::value_type), weight = sizeof(precision::weight_type),
                  gradient = sizeof(precision::gradient_type);
 
+constexpr number row_parts = 3; // what ranks that share a vocabulary tell each other of a row of logits
+
 number up(number a, number b) {
   return (a + b - 1) / b;
 }
@@ -66,10 +68,12 @@ class builder {
     activations_ +=
         real(std::min<number>(rows_out, 512)) * real(n_.vocabulary / c_.model) * (value + 4); // a block of logits
     if (n_.has_encoder()) {
-      over_model(rows_in * n_.d_model, 1);
+      over_model(rows_in * n_.d_model, 2); // the embedding forward, the gradient of the encoder's result
       activations_ += value * real(rows_in) * real(n_.d_model); // the gradient of the encoder's result
     }
     over_model(rows_out * n_.d_model, 2); // the embedding forward, the logits' input backward
+    add(2, sy::collective::all_gather, "sublayers",
+        rows_out * row_parts * static_cast<number>(sizeof(float)) * (c_.model - 1), 1);
     gradients_of_copies();
     memory();
     time();

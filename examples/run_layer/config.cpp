@@ -15,10 +15,23 @@ namespace {
 using nlohmann::json;
 using namespace switchyard;
 
-constexpr std::array known_keys{"routing",           "k",          "renormalize",     "second_expert",
-                                "threshold",         "order",      "capacity_factor", "capacity_rounding",
-                                "min_capacity",      "activation", "gated",           "load_balance",
-                                "load_balance_form", "router_z",   "importance"};
+constexpr std::array known_keys{"routing",
+                                "k",
+                                "renormalize",
+                                "second_expert",
+                                "threshold",
+                                "order",
+                                "capacity_factor",
+                                "capacity_rounding",
+                                "min_capacity",
+                                "activation",
+                                "gated",
+                                "load_balance",
+                                "load_balance_form",
+                                "load_balance_scope",
+                                "router_z",
+                                "importance",
+                                "exchange_chunks"};
 
 template <class Strings>
 std::string listed(const Strings& strings) {
@@ -159,8 +172,11 @@ switch_config parse_config(std::string_view text) {
   read.number("load_balance", c.load_balance);
   read.word("load_balance_form", c.load_balance_form,
             {{"first_choice", balance_form::first_choice}, {"any_of_k", balance_form::any_of_k}});
+  read.word("load_balance_scope", c.load_balance_scope,
+            {{"group", balance_scope::group}, {"batch", balance_scope::batch}});
   read.number("router_z", c.router_z);
   read.number("importance", c.importance);
+  read.whole("exchange_chunks", c.exchange_chunks);
 
   switch_config sized = c; // all but the sizes, and k against them, can be checked now
   sized.d_model = sized.d_ff = 1;

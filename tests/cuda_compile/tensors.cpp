@@ -36,8 +36,10 @@ auto use_algebra(const Kokkos::Cuda& exec, const plane& mesh) {
   const tensor<group, sy::R, dims::group, dims::experts, dims::d_model> x(mesh, {2, 2, 2});
   const tensor<experts, d_ff, dims::experts, dims::d_model, dims::d_ff> wi(mesh, {2, 2, 2});
   const tensor<experts, d_ff, dims::experts, dims::d_ff, dims::d_model> wo(mesh, {2, 2, 2});
-  const auto xe = sy::reshard<sy::placements<experts, sy::R>>(exec, x);
+  auto arriving = sy::start_reshard<sy::placements<experts, sy::R>>(exec, x);
+  const auto xe = std::move(arriving).wait(exec);
   const auto h = sy::map(exec, relu(), sy::einsum<dims::group, dims::experts, dims::d_ff>(exec, xe, wi));
+  static_assert(sy::staged<Kokkos::View<value*, Kokkos::Cuda::memory_space>>::memory == sy::buffer_memory::device);
   auto o = sy::einsum<dims::group, dims::experts, dims::d_model>(exec, sy::add(exec, h, h), wo);
   return sy::along<dims::d_model>(exec, running_sum(), sy::reshard<sy::placements<group, sy::R>>(exec, std::move(o)));
 }

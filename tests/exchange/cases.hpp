@@ -122,6 +122,11 @@ inline test_case make_case(const policies& p, std::uint64_t seed, bool wide = fa
   key("gated", (m.gated = p.gated) ? "true" : "false");
   word("load_balance_form", p.any_of_k ? "any_of_k" : "first_choice");
   m.load_balance_form = p.any_of_k ? sy::balance_form::any_of_k : sy::balance_form::first_choice;
+  if (seed % 2 == 1) { // no draw, so that the others stay what they were
+    word("load_balance_scope", "batch");
+    m.load_balance_scope = sy::balance_scope::batch;
+    key("exchange_chunks", m.exchange_chunks = static_cast<int>(2 + seed % 3));
+  }
   if (p.losses) {
     key("load_balance", m.load_balance = pick({0.01, 0.3, 1}));
     key("router_z", m.router_z = pick({0, 0.1, 1}));

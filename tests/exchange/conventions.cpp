@@ -149,7 +149,8 @@ TEST_CASE("every key has the default that is written down", "[conventions]") {
   in["dy"] = {{1, 8, 3}, numbers(24, 1.0)};
   const std::string rest = R"("renormalize": "none", "second_expert": "all", "threshold": 0.2, "order": "token",
     "capacity_factor": 1.25, "capacity_rounding": "truncate", "min_capacity": 4, "activation": "relu", "gated": false,
-    "load_balance": 0, "load_balance_form": "first_choice", "router_z": 0, "importance": 0})";
+    "load_balance": 0, "load_balance_form": "first_choice", "load_balance_scope": "group", "router_z": 0,
+    "importance": 0, "exchange_chunks": 1})";
   const bytes file = file_of(in);
   for (const precision as : {precision::f64, precision::f32, precision::bf16, precision::f16})
     CHECK(through_parts("{}", file, as) == through_parts(R"({"routing": "switch", )" + rest, file, as));
@@ -164,6 +165,15 @@ TEST_CASE("every key has the default that is written down", "[conventions]") {
   CHECK(same("switch", 77));
   CHECK(run(R"({"routing": "top_k", "second_expert": "threshold", "threshold": 0.2})", in).at("kept").values ==
         run(R"({"routing": "top_k", "second_expert": "threshold"})", in).at("kept").values);
+}
+
+TEST_CASE("load_balance over the batch, and the pieces of an exchange, are keys", "[conventions]") {
+  CHECK(run_layer::parse_config(R"({"exchange_chunks": 3})").exchange_chunks == 3);
+  // Two groups, each with all of its two tokens on one expert: perfectly balanced, but only together.
+  const auto in = logits_file(2, 2, 2, {9, 0, 9, 0, 0, 9, 0, 9});
+  const double p = 1 / (1 + std::exp(-9.0));
+  CHECK(run("{}", in).at("load_balance_loss").values[0] == Approx(2 * p).epsilon(1e-14));
+  CHECK(run(R"({"load_balance_scope": "batch"})", in).at("load_balance_loss").values[0] == Approx(1).epsilon(1e-14));
 }
 
 TEST_CASE("inputs of another type are converted", "[conventions]") {

@@ -1,6 +1,9 @@
 // SPDX-FileCopyrightText: Switchyard contributors
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "model_on_mesh.hpp"
+#ifdef SWITCHYARD_TEST_PLAN
+#include "cost.hpp"
+#endif
 
 using namespace model_test;
 
@@ -70,3 +73,50 @@ TEST_CASE("models that an axis cannot cut", "[models]") {
   all_say("vocabulary = 13", [](auto& c) { c.vocabulary = 13; });
   CHECK(everywhere(says([](auto&) {}).empty()));
 }
+
+#ifdef SWITCHYARD_TEST_PLAN
+TEST_CASE("a plan has the bytes and the calls of a model axis that a run counts", "[models]") {
+  // The plan is one of bfloat16 and float, the model here of doubles: a number here is four of its values.
+  constexpr std::int64_t wider = sizeof(double) / sizeof(sy::bfloat16), float_wider = sizeof(double) / sizeof(float);
+  for (const bool encoder : {true, false})
+    for (std::int64_t m = 2; m <= ranks(); m *= 2) {
+      plan::task t;
+      t.model = shared(jobs()[2]).work.config; // dense: those of Switch layers have their own tests
+      if (!encoder) t.model.encoder_layers = 0;
+      t.batch = 4, t.source_length = 6, t.target_length = 4, t.groups = 0;
+      const plan::estimate e = plan::evaluate(t, {}, {plan::layout::data_model, 1, ranks() / m, m});
+      INFO("encoder " << encoder << ", model " << m << ", " << e.illegal);
+      REQUIRE(e.illegal.empty());
+
+      sy::traffic sent;
+      const mesh_type mesh(sy::counting(sy::mpi(MPI_COMM_WORLD), sent), {ranks() / m, m});
+      const model_type::execution_space exec;
+      const model_type made(mesh, t.model);
+      const auto packed = made.pack(exec, made.init(exec, sy::seed{1}));
+      const auto gradients = made.zeros(exec);
+      auto tape = made.make_tape(exec, t.batch, t.source_length, t.target_length);
+      const auto tokens = [&](std::int64_t length) {
+        const sy::model::matrix<std::int32_t, model_type::space> view(
+            "tokens", static_cast<std::size_t>(made.sequences_here(t.batch).count), static_cast<std::size_t>(length));
+        Kokkos::deep_copy(view, 3);
+        return model_type::tokens_view(view);
+      };
+      sent.reset();
+      made.forward(exec, packed, encoder ? tokens(t.source_length) : model_type::tokens_view(), tokens(t.target_length),
+                   tape);
+      made.backward(exec, packed, tape, gradients);
+      exec.fence("test: everything is sent");
+      std::int64_t reduced = 0, reduces = 0, gathered = 0, gathers = 0;
+      for (const plan::sent& s : e.traffic)
+        if (s.axis == 2) {
+          const bool sums = s.kind == sy::collective::all_reduce;
+          (sums ? reduced : gathered) += s.bytes * (sums ? wider : float_wider);
+          (sums ? reduces : gathers) += s.calls;
+        }
+      CHECK(everywhere(sent.bytes("model", sy::collective::all_reduce) == reduced));
+      CHECK(everywhere(sent.calls("model", sy::collective::all_reduce) == 2 * reduces)); // an exchange, a gather
+      CHECK(everywhere(sent.bytes("model", sy::collective::all_gather) == gathered));
+      CHECK(everywhere(sent.calls("model", sy::collective::all_gather) == gathers));
+    }
+}
+#endif

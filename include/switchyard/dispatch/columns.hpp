@@ -24,7 +24,10 @@ class columns {
   using matrix = Kokkos::View<T**, Kokkos::LayoutRight, Space>;
 
   columns() = default;
-  columns(const communicator& along, std::int64_t d_model) : along_(along), width_(d_model / along.size()) {
+  columns(const communicator& along, std::int64_t d_model) : columns(along, d_model, along) {}
+  /// mine() is exchanged over `other` too.
+  columns(const communicator& along, std::int64_t d_model, const communicator& other)
+      : along_(along), staged_for_(along.takes(staged<flat>::memory) ? other : along), width_(d_model / along.size()) {
     counts_.resize(static_cast<std::size_t>(along.size()));
   }
 
@@ -37,8 +40,8 @@ class columns {
     const auto elements = static_cast<std::size_t>(rows * width_ * along_.size());
     if (!cut() || elements <= parts_.view().extent(0)) return;
     parts_ = scratch_ = {};
-    parts_ = staged<flat>(flat("switchyard::dispatch::columns", elements));
-    scratch_ = staged<flat>(flat("switchyard::dispatch::columns_scratch", elements));
+    parts_ = staged<flat>(flat("switchyard::dispatch::columns", elements), staged_for_);
+    scratch_ = staged<flat>(flat("switchyard::dispatch::columns_scratch", elements), staged_for_);
   }
 
   /// This rank's columns of a matrix of `rows` rows, [rows, width], where gather reads and scatter_sum writes them.
@@ -87,7 +90,7 @@ class columns {
                          detail::column_kernel<T, Space, Cut>{whole, parts_.view(), rows, width_, offset, place});
   }
 
-  communicator along_ = self();
+  communicator along_ = self(), staged_for_ = self();
   std::int64_t width_ = 0;
   staged<flat> parts_, scratch_; // [ranks][rows, width]
   std::vector<std::int64_t> counts_;

@@ -47,7 +47,7 @@ class exchange {
   /// the expert side has room for an equal share of the tokens at first, and grows.
   exchange(const communicator& along, const communicator& model, const exchange_extents& n)
       : along_(along), n_(n), experts_(part_of(n.size.experts, along.size(), along.rank())),
-        columns_(model, n.d_model) {
+        columns_(model, n.d_model, along) {
     const std::int64_t here = n.size.groups, all = n.groups.count;
     token_slots_ = n.size.experts * here * n.max_capacity;
     if (n.dropless) token_slots_ = std::min(token_slots_, here * n.size.tokens * n.choices);
@@ -125,7 +125,7 @@ class exchange {
                                                            filled_in_.view(), block_, stride_, first_slot_,
                                                            group_offset_, place_, slot_});
     if (in_chunks())
-      chunks_.cut(exec, filled_out_.host(), filled_in_.host(), n_.dropless ? nullptr : &capacity, expert_offset_);
+      chunks_.cut(exec, filled_out_.wire(), filled_in_.wire(), n_.dropless ? nullptr : &capacity, expert_offset_);
   }
 
   /// In chunks: token_scratch -> expert_input, work(chunk), expert_scratch -> token_output. All chunks set out at once,
@@ -166,8 +166,8 @@ class exchange {
   using list = Kokkos::View<std::int64_t*, Space>;
   using counts = Kokkos::View<std::int32_t*, Space>;
 
-  static staged<flat> make(const char* what, std::int64_t elements) {
-    return staged<flat>(flat(std::string("switchyard::dispatch::") + what, static_cast<std::size_t>(elements)));
+  staged<flat> make(const char* what, std::int64_t elements) const {
+    return staged<flat>(flat(std::string("switchyard::dispatch::") + what, static_cast<std::size_t>(elements)), along_);
   }
   buffer token_side(const staged<flat>& values) const { return as_matrix(values, token_slots_, columns_.width()); }
   static buffer as_matrix(const staged<flat>& values, std::int64_t rows, std::int64_t width) {
@@ -238,7 +238,7 @@ class exchange {
       for (std::int64_t i = 0; i < n; ++i) total += first[i];
       return total;
     };
-    const std::int32_t *out = filled_out_.host(), *in = filled_in_.host();
+    const std::int32_t *out = filled_out_.wire(), *in = filled_in_.wire();
     for (std::size_t r = 0; r < out_.size(); ++r) {
       out_[r] = sum(out, counts_out_[r]);
       in_[r] = sum(in, counts_in_[r]);

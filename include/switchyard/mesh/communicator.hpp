@@ -27,8 +27,12 @@ constexpr const char* label(collective kind) {
   return labels[static_cast<int>(kind)];
 }
 
+/// What a host thread can address, and what it cannot.
+enum class buffer_memory { host, device };
+
 /// send_counts[r] units of `unit` bytes go to rank r, receive_counts[r] come from it; in rank order, without gaps, or
-/// where the begins say: unit send_begins[r] of `send` is the first that goes to rank r.
+/// where the begins say: unit send_begins[r] of `send` is the first that goes to rank r, and unit receive_begins[r] of
+/// `receive` the first that comes from it. What goes to several ranks may be the same units.
 struct all_to_all_call {
   collective kind;
   const void* send;
@@ -66,15 +70,19 @@ class exchange_in_flight {
   virtual void wait() = 0;  ///< local: returns when what this rank sends and receives is complete
 };
 
-/// What a backend implements: two movements of bytes in host memory, a way to make smaller communicators, and a way to
-/// end all ranks. Sums are made of the movements plus local additions in rank order (mesh/collectives.hpp), so no
-/// reduction ever depends on an algorithm of the transport.
+/// What a backend implements: two movements of bytes, a way to make smaller communicators, and a way to end all ranks.
+/// It must honour send_begins and receive_begins, each given or not, in all_to_all and in start: sums, chunks and
+/// exchanges under way are made with them. Sums are made of the movements plus local additions in rank order
+/// (mesh/collectives.hpp), so no reduction ever depends on an algorithm of the transport.
 class communicator_backend {
  public:
   virtual ~communicator_backend() = default; // makes no collective call
 
   virtual int rank() const = 0;
   virtual int size() const = 0;
+  /// Local. May the buffers of a call lie in such memory? What a backend does not take is staged in host memory by
+  /// `staged` (mesh/staged.hpp); bytes in host memory that come from no view it takes always.
+  virtual bool takes(buffer_memory where) const { return where == buffer_memory::host; }
 
   /// Collective. Ranks of equal color form a communicator, ordered by their rank here; `name` is for counters and
   /// messages.
@@ -139,6 +147,7 @@ class communicator {
 
   int rank() const { return backend_->rank(); }
   int size() const { return backend_->size(); }
+  bool takes(buffer_memory where) const { return backend_->takes(where); } ///< local; see communicator_backend
   /// Collective. Ranks of equal color form a communicator; `name` appears in counters and messages.
   communicator split(int color, std::string_view name = "split") const {
     return communicator(backend_->split(color, name));
@@ -178,6 +187,13 @@ inline std::int64_t first_unit(const std::vector<std::int64_t>& counts, const st
   std::int64_t before = 0;
   for (int r = 0; r < rank; ++r) before += counts[static_cast<std::size_t>(r)];
   return before;
+}
+
+/// One count for each rank, none negative.
+inline void check_counts(const std::vector<std::int64_t>& counts, int ranks) {
+  require(counts.size() == static_cast<std::size_t>(ranks), "counts.size() = ", counts.size(),
+          ": the communicator has ", ranks, " ranks; give one count for each");
+  for (const std::int64_t count : counts) require(count >= 0, "count = ", count, ": must not be negative");
 }
 
 class self_backend final : public communicator_backend {

@@ -8,21 +8,40 @@
 #ifndef MPICH_SKIP_MPICXX
 #define MPICH_SKIP_MPICXX 1
 #endif
+#include <Kokkos_Macros.hpp>
 #include <algorithm>
+#include <cstdlib>
+#include <functional>
 #include <limits>
 #include <mpi.h>
+#if defined(OPEN_MPI) && __has_include(<mpi-ext.h>)
+#include <mpi-ext.h>
+#endif
 #include <string>
-#include <switchyard/mesh/communicator.hpp>
+#include <switchyard/mesh/two_level.hpp>
 
 /// \file
 /// The MPI communicator. The only file of the library that includes <mpi.h>.
 
 namespace switchyard {
 
+/// Which buffers MPI is given as they are; the others are staged in pinned host memory.
+enum class mpi_buffers {
+  automatic, ///< host memory, and that of devices where MPI says, when asked, that it reads it
+  direct,    ///< all: for an MPI that reads device memory and does not say so
+  staged     ///< none, not even views in host memory: for an MPI that says so and does not, and for tests
+};
+
 struct mpi_options {
   /// Bytes of the largest single message. Above it an exchange is made of several: some transports fail beyond 2 GiB
   /// although every count fits into int (open-mpi/ompi 5383). The same on every rank.
   std::int64_t largest_message = std::int64_t{1} << 30;
+  /// automatic: as SWITCHYARD_MPI_BUFFERS in the environment says, if it is set, in the words of mpi_buffers.
+  mpi_buffers buffers = mpi_buffers::automatic;
+  /// Exchanges in two levels, inside a node and between nodes (mesh/two_level.hpp). The same on every rank.
+  bool two_level = false;
+  /// The node of a rank of comm: any number, equal on ranks of one node. Empty: ranks that share memory are on one.
+  std::function<std::int64_t(int rank)> node_of = {};
 };
 
 namespace detail {
@@ -33,6 +52,41 @@ inline void check_mpi(int code, const char* call) {
   int length = 0;
   MPI_Error_string(code, text, &length);
   throw communicator_error(message(call, " failed: ", std::string(text, static_cast<std::size_t>(length))));
+}
+
+/// Does MPI say that it reads the memory of the devices that this Kokkos is for? Open MPI and MPICH can be asked.
+inline bool mpi_reads_device_memory() {
+#if defined(KOKKOS_ENABLE_CUDA) && defined(OMPI_HAVE_MPI_EXT_CUDA)
+  return MPIX_Query_cuda_support() == 1;
+#elif defined(KOKKOS_ENABLE_HIP) && defined(OMPI_HAVE_MPI_EXT_ROCM)
+  return MPIX_Query_rocm_support() == 1;
+#elif defined(MPIX_GPU_SUPPORT_CUDA) && !defined(OPEN_MPI)
+#if defined(KOKKOS_ENABLE_HIP) && defined(MPIX_GPU_SUPPORT_HIP)
+  constexpr int kind = MPIX_GPU_SUPPORT_HIP;
+#elif defined(KOKKOS_ENABLE_SYCL) && defined(MPIX_GPU_SUPPORT_ZE)
+  constexpr int kind = MPIX_GPU_SUPPORT_ZE;
+#elif defined(KOKKOS_ENABLE_HIP) || defined(KOKKOS_ENABLE_SYCL)
+  return false;
+  constexpr int kind = 0;
+#else
+  constexpr int kind = MPIX_GPU_SUPPORT_CUDA;
+#endif
+  int yes = 0;
+  return MPIX_GPU_query_support(kind, &yes) == MPI_SUCCESS && yes != 0;
+#else
+  return false;
+#endif
+}
+
+/// What is meant by automatic; where that makes no sense, why.
+inline std::string read_environment(mpi_buffers& buffers) {
+  const char* const said = std::getenv("SWITCHYARD_MPI_BUFFERS");
+  if (buffers != mpi_buffers::automatic || said == nullptr) return {};
+  const std::string_view word = said;
+  if (word == "direct") buffers = mpi_buffers::direct;
+  if (word == "staged") buffers = mpi_buffers::staged;
+  if (word == "automatic" || buffers != mpi_buffers::automatic) return {};
+  return message("SWITCHYARD_MPI_BUFFERS = ", word, ": must be automatic, direct or staged");
 }
 
 /// A unit of contiguous bytes, so that counts are rows and stay far from the limit of int.
@@ -150,6 +204,7 @@ class mpi_backend final : public communicator_backend {
     MPI_Comm_set_errhandler(comm_, MPI_ERRORS_RETURN);
     MPI_Comm_rank(comm_, &rank_);
     MPI_Comm_size(comm_, &size_);
+    device_memory_ = options_.buffers == mpi_buffers::automatic && mpi_reads_device_memory();
   }
   mpi_backend(const mpi_backend&) = delete;
   mpi_backend& operator=(const mpi_backend&) = delete;
@@ -162,6 +217,10 @@ class mpi_backend final : public communicator_backend {
 
   int rank() const override { return rank_; }
   int size() const override { return size_; }
+  bool takes(buffer_memory where) const override {
+    if (options_.buffers != mpi_buffers::automatic) return options_.buffers == mpi_buffers::direct;
+    return where == buffer_memory::host || device_memory_;
+  }
 
   std::shared_ptr<communicator_backend> split(int color, std::string_view) override {
     MPI_Comm part = MPI_COMM_NULL;
@@ -179,7 +238,7 @@ class mpi_backend final : public communicator_backend {
   std::unique_ptr<exchange_in_flight> start(const all_to_all_call& call) override { return post(call); }
 
   void all_gather(const all_gather_call& call) override {
-    check_counts(call.counts);
+    check_counts(call.counts, size_);
     if (call.unit == 0) return;
     std::int64_t total = 0;
     for (const std::int64_t count : call.counts) total += count;
@@ -209,6 +268,17 @@ class mpi_backend final : public communicator_backend {
     messages.wait();
   }
 
+  /// The first rank of those that share memory with this one. Collective.
+  int first_rank_of_node() const {
+    MPI_Comm node = MPI_COMM_NULL;
+    check_mpi(MPI_Comm_split_type(comm_, MPI_COMM_TYPE_SHARED, rank_, MPI_INFO_NULL, &node), "MPI_Comm_split_type");
+    int first = rank_;
+    const int code = MPI_Bcast(&first, 1, MPI_INT, 0, node);
+    MPI_Comm_free(&node);
+    check_mpi(code, "MPI_Bcast");
+    return first;
+  }
+
   void fail(const failure& what) override {
     std::fprintf(stderr, "%s\n", describe(what).c_str());
     std::fflush(stderr);
@@ -216,17 +286,11 @@ class mpi_backend final : public communicator_backend {
   }
 
  private:
-  void check_counts(const std::vector<std::int64_t>& counts) const {
-    require(counts.size() == static_cast<std::size_t>(size_), "counts.size() = ", counts.size(),
-            ": the communicator has ", size_, " ranks; give one count for each");
-    for (const std::int64_t count : counts) require(count >= 0, "count = ", count, ": must not be negative");
-  }
-
   std::unique_ptr<mpi_messages> post(const all_to_all_call& call) const {
-    check_counts(call.send_counts);
-    check_counts(call.receive_counts);
-    if (call.send_begins != nullptr) check_counts(*call.send_begins);
-    if (call.receive_begins != nullptr) check_counts(*call.receive_begins);
+    check_counts(call.send_counts, size_);
+    check_counts(call.receive_counts, size_);
+    if (call.send_begins != nullptr) check_counts(*call.send_begins, size_);
+    if (call.receive_begins != nullptr) check_counts(*call.receive_begins, size_);
     auto messages = std::make_unique<mpi_messages>(std::max<std::size_t>(call.unit, 1), options_.largest_message);
     if (call.unit == 0) return messages;
     const auto to_receive = [&](int rank) {
@@ -256,6 +320,7 @@ class mpi_backend final : public communicator_backend {
   MPI_Comm comm_;
   mpi_options options_;
   int rank_ = 0, size_ = 1;
+  bool device_memory_ = false;
   std::vector<int> counts_, begin_;
 };
 
@@ -263,7 +328,7 @@ class mpi_backend final : public communicator_backend {
 
 /// The ranks of `comm`, on a duplicate of it: the library's messages never meet the user's. Collective over `comm`.
 /// MPI must be initialized (any thread level: the library calls MPI from the calling thread only, outside parallel
-/// regions). Throws communicator_error otherwise.
+/// regions). Throws communicator_error otherwise, and disagreement where ranks differ in an option that must not.
 inline communicator mpi(MPI_Comm comm, const mpi_options& options = {}) {
   int initialized = 0, finalized = 0;
   MPI_Initialized(&initialized);
@@ -273,9 +338,22 @@ inline communicator mpi(MPI_Comm comm, const mpi_options& options = {}) {
                              "mesh is gone, or use self() for one process");
   if (comm == MPI_COMM_NULL) throw communicator_error("mpi(MPI_COMM_NULL): there are no ranks; give a communicator");
   detail::require(options.largest_message > 0, "largest_message = ", options.largest_message, ": must be positive");
+  mpi_options meant = options;
+  std::string complaint = detail::read_environment(meant.buffers);
   MPI_Comm copy = MPI_COMM_NULL;
   detail::check_mpi(MPI_Comm_dup(comm, &copy), "MPI_Comm_dup");
-  return communicator(std::make_shared<detail::mpi_backend>(copy, options));
+  const auto backend = std::make_shared<detail::mpi_backend>(copy, meant);
+  const communicator ranks(backend);
+  std::int64_t node = 0;
+  if (complaint.empty() && meant.node_of) try {
+      node = meant.node_of(ranks.rank());
+    } catch (const std::exception& e) { // on one rank, perhaps
+      complaint = detail::message("node_of(", ranks.rank(), "): ", e.what());
+    }
+  agree(ranks, complaint);
+  agree_on(ranks, {{"largest_message", meant.largest_message}, {"two_level", meant.two_level}});
+  if (!meant.two_level) return ranks;
+  return two_level(ranks, meant.node_of ? node : backend->first_rank_of_node());
 }
 
 } // namespace switchyard

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #pragma once
 
+#include <optional>
 #include <switchyard/mesh/detail/movements.hpp>
 
 /// \file
@@ -45,11 +46,45 @@ class resharder {
   template <class Exec>
   void operator()(const Exec& exec, const From& from, const To& to) const {
     if (runners_.empty()) Kokkos::deep_copy(exec, to.flat(), from.flat());
-    for (std::size_t i = 0; i < runners_.size(); ++i)
-      runners_[i].run(exec, i == 0 ? from.flat() : between_[i - 1], i + 1 == runners_.size() ? to.flat() : between_[i]);
+    for (std::size_t i = 0; i < runners_.size(); ++i) run(i, exec, from, to);
+  }
+
+  /// The same in two halves, with the last movement that communicates under way between them; all before it are over
+  /// when start returns. Collective as the whole; `from` is free then. Nothing to wait for where nothing communicates.
+  /// One at a time: the buffers are in use until finish.
+  template <class Exec>
+  std::optional<started<typename From::flat_view>> start(const Exec& exec, const From& from, const To& to) const {
+    const std::size_t last = last_exchange();
+    if (last == runners_.size()) {
+      (*this)(exec, from, to);
+      return std::nullopt;
+    }
+    for (std::size_t i = 0; i < last; ++i) run(i, exec, from, to);
+    return runners_[last].start(exec, last == 0 ? from.flat() : between_[last - 1]);
+  }
+  /// After wait() on what start returned. Local.
+  template <class Exec>
+  void finish(const Exec& exec, const To& to) const {
+    const std::size_t last = last_exchange();
+    if (last == runners_.size()) return;
+    runners_[last].finish(exec, after(last, to));
+    for (std::size_t i = last + 1; i < runners_.size(); ++i) runners_[i].run(exec, between_[i - 1], after(i, to));
   }
 
  private:
+  const typename From::flat_view& after(std::size_t i, const To& to) const {
+    return i + 1 == runners_.size() ? to.flat() : between_[i];
+  }
+  template <class Exec>
+  void run(std::size_t i, const Exec& exec, const From& from, const To& to) const {
+    runners_[i].run(exec, i == 0 ? from.flat() : between_[i - 1], after(i, to));
+  }
+  std::size_t last_exchange() const {
+    for (std::size_t i = runners_.size(); i-- > 0;)
+      if (runners_[i].communicates()) return i;
+    return runners_.size();
+  }
+
   std::vector<detail::movement_runner<typename From::value_type, typename From::space>> runners_;
   std::vector<typename From::flat_view> between_;
 };
@@ -71,6 +106,43 @@ auto reshard(const Exec& exec, X&& x) {
     move(exec, x, result);
     return result;
   }
+}
+
+/// A reshard under way: std::move(handle).wait(exec), once, is the tensor. Move-only. One that is dropped says so on
+/// stderr, keeps its buffers until the program ends, and makes no collective call.
+template <placed_tensor From, placed_tensor To>
+class [[nodiscard]] started_reshard {
+ public:
+  /// As reshard.
+  template <class Exec>
+  started_reshard(const Exec& exec, const From& x)
+      : move_(x.on_mesh(), x.extents()), result_(x.on_mesh(), x.extents()), exchange_(move_.start(exec, x, result_)) {}
+
+  /// Local. Polling it between two pieces of work lets the transport progress.
+  bool ready() { return !exchange_ || exchange_->ready(); }
+  /// Local; waits for what this rank sends and receives, not for exec.
+  template <class Exec>
+  To wait(const Exec& exec) && {
+    if (exchange_) exchange_->wait(exec);
+    move_.finish(exec, result_);
+    return std::move(result_);
+  }
+
+ private:
+  resharder<From, To> move_;
+  To result_;
+  std::optional<started<typename From::flat_view>> exchange_;
+};
+
+/// As reshard, but returns when the last exchange is under way: an all-reduce's second one. Collective, as reshard:
+/// every rank starts the same in the same order, and waits in any. x may be overwritten as soon as it returns.
+/// Allocates; waits for exec; the same bytes as reshard.
+template <class To, class Exec, placed_tensor X>
+auto start_reshard(const Exec& exec, X&& x) {
+  using from = std::remove_cvref_t<X>;
+  constexpr bool once = !from::partial || !std::is_lvalue_reference_v<X>;
+  static_assert(detail::lawful<once, illegal::partial_sums_are_used_twice<from>>);
+  return started_reshard<from, resharded<from, To>>(exec, x);
 }
 
 /// dy, where dy is the gradient of reshard<To>(exec, x), as the gradient of x, of type From: the transposed movement.

@@ -31,10 +31,11 @@ struct row_sum_memory {
   staged<vector<T, Space>> values, scratch;
 
   row_sum_memory() = default;
-  /// For up to `elements` on up to `ranks` ranks. Allocates.
-  row_sum_memory(std::int64_t elements, std::int64_t ranks)
-      : values(vector<T, Space>("switchyard::model::row_sum", static_cast<std::size_t>(elements))),
-        scratch(vector<T, Space>("switchyard::model::row_sum_scratch", static_cast<std::size_t>(elements + ranks))) {}
+  /// For up to `elements` on up to `ranks` ranks, over world or over what was split from it. Allocates.
+  row_sum_memory(std::int64_t elements, std::int64_t ranks, const communicator& world)
+      : values(vector<T, Space>("switchyard::model::row_sum", static_cast<std::size_t>(elements)), world),
+        scratch(vector<T, Space>("switchyard::model::row_sum_scratch", static_cast<std::size_t>(elements + ranks)),
+                world) {}
 };
 
 /// The sum over one axis of rows that each of its ranks has a part of.

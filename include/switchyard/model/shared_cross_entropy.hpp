@@ -27,10 +27,11 @@ struct shared_rows {
 
   shared_rows() = default;
   /// Allocates.
-  shared_rows(std::int64_t rows, std::int64_t ranks)
-      : parts(matrix<Real, Space>("switchyard::model::shared_rows", static_cast<std::size_t>(ranks * rows),
-                                  static_cast<std::size_t>(detail::row_parts))),
-        counts(static_cast<std::size_t>(ranks), rows) {}
+  shared_rows(std::int64_t rows, const communicator& along)
+      : parts(matrix<Real, Space>("switchyard::model::shared_rows", static_cast<std::size_t>(along.size() * rows),
+                                  static_cast<std::size_t>(detail::row_parts)),
+              along),
+        counts(static_cast<std::size_t>(along.size()), rows) {}
 };
 
 /// x [rows, M], targets [rows] -> this rank's part of `shared`; rank: its number along the axis.

@@ -62,10 +62,10 @@ auto switch_layer<E, P, M, R, G>::make_tape(const E& exec, std::int64_t groups, 
 /// Buffers of what is summed over the ranks that split d_ff.
 template <class E, precision P, class M, class R, class G>
 void switch_layer<E, P, M, R, G>::make_model_sums(tape_type& t, std::int64_t slots) const {
-  const auto make = [](auto& values, const char* what, std::int64_t elements) {
+  const auto make = [&](auto& values, const char* what, std::int64_t elements) {
     using made = std::remove_reference_t<decltype(values)>;
     using vector = std::remove_cvref_t<decltype(values.view())>;
-    values = made(vector(std::string("switchyard::") + what, static_cast<std::size_t>(elements)));
+    values = made(vector(std::string("switchyard::") + what, static_cast<std::size_t>(elements)), model());
   };
   const std::int64_t ranks = model().size(), m = config_.d_model;
   if constexpr (layout::experts_split) {
@@ -98,7 +98,8 @@ void switch_layer<E, P, M, R, G>::make_group_sums(tape_type& t, std::int64_t gro
     typename tape_type::shared_sums level{
         a,
         staged<matrix>(matrix(sums.data() + static_cast<std::size_t>(shared.begin) * sums.extent(1),
-                              static_cast<std::size_t>(shared.count), sums.extent(1))),
+                              static_cast<std::size_t>(shared.count), sums.extent(1)),
+                       mesh_.along(a)),
         {}};
     for (int r = 0; r < mesh_.extent(a); ++r) level.counts.push_back(part_of(shared.count, mesh_.extent(a), r).count);
     t.group_sums.push_back(std::move(level));
@@ -106,8 +107,9 @@ void switch_layer<E, P, M, R, G>::make_group_sums(tape_type& t, std::int64_t gro
   }
   if (t.sums == gradient_sums::by_caller || canonical()) return;
   const std::size_t summed = detail::reduced_size(config_, experts_here(), d_ff_here(), layout::experts_summed);
-  t.reduced = staged<vector>(vector("switchyard::reduced", summed));
-  t.reduce_scratch = staged<vector>(vector("switchyard::reduce_scratch", summed + static_cast<std::size_t>(most)));
+  t.reduced = staged<vector>(vector("switchyard::reduced", summed), mesh_.world());
+  t.reduce_scratch =
+      staged<vector>(vector("switchyard::reduce_scratch", summed + static_cast<std::size_t>(most)), mesh_.world());
 }
 
 } // namespace switchyard

@@ -13,6 +13,7 @@ class forwarding_backend : public communicator_backend {
 
   int rank() const override { return inner_->rank(); }
   int size() const override { return inner_->size(); }
+  bool takes(buffer_memory where) const override { return inner_->takes(where); }
   void all_to_all(const all_to_all_call& call) override { inner_->all_to_all(call); }
   void all_gather(const all_gather_call& call) override { inner_->all_gather(call); }
   std::unique_ptr<exchange_in_flight> start(const all_to_all_call& call) override { return inner_->start(call); }

@@ -101,8 +101,8 @@ class movement_runner {
     }
     if (what.kind == movement::reduce_scatter) receive = out_.size() * along.size(); // everybody's term of my part
     if (what.kind == movement::all_reduce) send = in_.size(), receive = send + along.size();
-    const auto buffer = [](std::int64_t n) {
-      return staged<flat>(flat("switchyard::mesh::reshard", static_cast<std::size_t>(n)));
+    const auto buffer = [&](std::int64_t n) {
+      return staged<flat>(flat("switchyard::mesh::reshard", static_cast<std::size_t>(n)), along);
     };
     outgoing_ = buffer(send);
     incoming_ = buffer(receive);
@@ -110,8 +110,11 @@ class movement_runner {
 
   std::int64_t size_after() const { return out_.size(); }
 
+  bool communicates() const { return what_.kind != movement::none && what_.kind != movement::slice; }
+
   template <class Exec>
   void run(const Exec& exec, const flat& in, const flat& out) const {
+    prepare(exec, in);
     switch (what_.kind) {
     case movement::none:
       break;
@@ -121,29 +124,61 @@ class movement_runner {
            slice_kernel<T, Space>{in_.n, in_.inner, mine.begin, mine.count, in, out});
       break;
     }
-    case movement::reduce_scatter:
-      pack(exec, in);
-      reduce_scatter_sum(exec, along_, outgoing_, send_, incoming_, out);
-      break;
-    case movement::all_to_all:
-      pack(exec, in);
-      all_to_all(exec, along_, outgoing_, send_, incoming_, receive_, 1);
-      unpack(exec, out);
-      break;
-    case movement::all_reduce:
-      Kokkos::deep_copy(exec, outgoing_.view(), in);
-      all_reduce_sum(exec, along_, outgoing_, incoming_);
-      Kokkos::deep_copy(exec, out, outgoing_.view());
-      break;
-    case movement::all_gather: {
-      std::int64_t begin = 0;
-      for (int r = 0; r < along_.rank(); ++r) begin += receive_[static_cast<std::size_t>(r)];
-      const auto first = static_cast<std::size_t>(begin);
-      Kokkos::deep_copy(exec, Kokkos::subview(incoming_.view(), std::pair(first, first + in.size())), in);
-      all_gather(exec, along_, incoming_, receive_, 1);
-      unpack(exec, out);
+    case movement::reduce_scatter: {
+      const parts_exchange parts(along_, send_);
+      all_to_all(exec, along_, outgoing_, parts.out, incoming_, parts.in, 1, collective::reduce_scatter);
       break;
     }
+    case movement::all_to_all:
+      all_to_all(exec, along_, outgoing_, send_, incoming_, receive_, 1);
+      break;
+    case movement::all_reduce:
+      all_reduce_sum(exec, along_, outgoing_, incoming_);
+      break;
+    case movement::all_gather:
+      all_gather(exec, along_, incoming_, receive_, 1);
+      break;
+    }
+    finish(exec, out);
+  }
+
+  /// run() in two halves, of a movement that communicates: afterwards `in` is free, and after wait() on what this
+  /// returns, finish() makes `out`. Of an all-reduce the first exchange is over then, and the second is under way.
+  template <class Exec>
+  started<flat> start(const Exec& exec, const flat& in) const {
+    prepare(exec, in);
+    switch (what_.kind) {
+    case movement::reduce_scatter: {
+      const parts_exchange parts(along_, send_);
+      return start_all_to_all(exec, along_, outgoing_, parts.out, incoming_, parts.in, 1, collective::reduce_scatter);
+    }
+    case movement::all_reduce: {
+      const std::vector<std::int64_t> counts = sum_own_part(exec, along_, outgoing_, incoming_);
+      return start_all_gather(exec, along_, outgoing_, counts, 1, collective::all_reduce);
+    }
+    case movement::all_gather:
+      return start_all_gather(exec, along_, incoming_, receive_, 1);
+    default:
+      return start_all_to_all(exec, along_, outgoing_, send_, incoming_, receive_, 1);
+    }
+  }
+
+  template <class Exec>
+  void finish(const Exec& exec, const flat& out) const {
+    switch (what_.kind) {
+    case movement::none:
+    case movement::slice:
+      break;
+    case movement::reduce_scatter:
+      add_arrived(exec, along_, outgoing_, send_, incoming_, out, 0);
+      break;
+    case movement::all_reduce:
+      Kokkos::deep_copy(exec, out, outgoing_.view());
+      break;
+    case movement::all_to_all:
+    case movement::all_gather:
+      unpack(exec, out);
+      break;
     }
   }
 
@@ -151,6 +186,27 @@ class movement_runner {
   template <class Exec, class Kernel>
   static void each(const char* name, const Exec& exec, std::int64_t n, const Kernel& kernel) {
     Kokkos::parallel_for(name, Kokkos::RangePolicy<Exec, Kokkos::IndexType<std::int64_t>>(exec, 0, n), kernel);
+  }
+  /// Where the exchange reads it.
+  template <class Exec>
+  void prepare(const Exec& exec, const flat& in) const {
+    switch (what_.kind) {
+    case movement::none:
+    case movement::slice:
+      break;
+    case movement::reduce_scatter:
+    case movement::all_to_all:
+      pack(exec, in);
+      break;
+    case movement::all_reduce:
+      Kokkos::deep_copy(exec, outgoing_.view(), in);
+      break;
+    case movement::all_gather: {
+      const auto first = static_cast<std::size_t>(first_unit(receive_, nullptr, along_.rank()));
+      Kokkos::deep_copy(exec, Kokkos::subview(incoming_.view(), std::pair(first, first + in.size())), in);
+      break;
+    }
+    }
   }
   template <class Exec>
   void pack(const Exec& exec, const flat& in) const {

@@ -127,7 +127,7 @@ auto transformer<E, P, M, R>::make_stack_tape(const E& exec, std::int64_t batch,
     std::int64_t ranks = 1;
     for (const std::size_t axis : {layout::heads_axis_index, layout::d_ff_axis_index, layout::vocab_axis_index})
       if (axis != M::rank) ranks = std::max(ranks, mesh_.extent(axis));
-    if (ranks > 1) t.sums = {rows * m, ranks};
+    if (ranks > 1) t.sums = {rows * m, ranks, mesh_.world()};
   }
   t.stream.push_back(matrix("stream"));
   const model::one_group<space> memory_rows(here.count * memory_length);
@@ -176,7 +176,7 @@ auto transformer<E, P, M, R>::make_tape(const E& exec, std::int64_t batch, std::
             config_.vocabulary};
   if constexpr (layout::vocab_split)
     if (const std::int64_t ranks = mesh_.extent(layout::vocab_axis_index); ranks > 1)
-      t.row_parts = {here.count * target_length, ranks};
+      t.row_parts = {here.count * target_length, mesh_.along(layout::vocab_axis_index)};
   if constexpr (layout::groups_split) make_shared(t, batch);
   return t;
 }

@@ -69,7 +69,8 @@ void transformer<E, P, M, R>::make_shared(tape_type& t, std::int64_t batch) cons
     typename tape_type::shared_sums level{
         a,
         staged<matrix>(matrix(sums.data() + static_cast<std::size_t>(groups.begin * each) * sums.extent(1),
-                              static_cast<std::size_t>(groups.count * each), sums.extent(1))),
+                              static_cast<std::size_t>(groups.count * each), sums.extent(1)),
+                       mesh_.along(a)),
         {}};
     for (int r = 0; r < mesh_.extent(a); ++r)
       level.counts.push_back(part_of(groups.count, mesh_.extent(a), r).count * each);
@@ -78,8 +79,9 @@ void transformer<E, P, M, R>::make_shared(tape_type& t, std::int64_t batch) cons
   }
   constexpr std::int64_t at_once = std::int64_t{1} << 24;
   const auto room = static_cast<std::size_t>(std::min(at_once, summed_elements()[1]));
-  t.reduced = staged<vector>(vector("switchyard::model::reduced", room));
-  t.reduce_scratch = staged<vector>(vector("switchyard::model::reduce_scratch", room + static_cast<std::size_t>(most)));
+  t.reduced = staged<vector>(vector("switchyard::model::reduced", room), mesh_.world());
+  t.reduce_scratch =
+      staged<vector>(vector("switchyard::model::reduce_scratch", room + static_cast<std::size_t>(most)), mesh_.world());
 }
 
 template <class E, precision P, class M, class R>

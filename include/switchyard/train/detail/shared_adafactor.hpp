@@ -81,9 +81,9 @@ class shared_adafactor {
         set);
     for (std::size_t i = 0; i < axes_.size(); ++i) {
       const std::int64_t scratch = std::max(sizes[i][0], sizes[i][1]) + axes_[i].along.size();
-      axes_[i].factors = memory(sizes[i][0]);
-      axes_[i].squares = memory(sizes[i][1]);
-      axes_[i].scratch = memory(scratch);
+      axes_[i].factors = memory(sizes[i][0], axes_[i].along);
+      axes_[i].squares = memory(sizes[i][1], axes_[i].along);
+      axes_[i].scratch = memory(scratch, axes_[i].along);
     }
     mean_ = {"switchyard::train::shared_mean", static_cast<std::size_t>(count)};
     step_ = {"switchyard::train::shared_step", static_cast<std::size_t>(count)};
@@ -173,8 +173,8 @@ class shared_adafactor {
     staged<vector> squares; // [E, 2] of updates and weights
     staged<vector> scratch;
   };
-  static staged<vector> memory(std::int64_t n) {
-    return staged<vector>(vector("switchyard::train::shared", static_cast<std::size_t>(n)));
+  static staged<vector> memory(std::int64_t n, const communicator& along) {
+    return staged<vector>(vector("switchyard::train::shared", static_cast<std::size_t>(n)), along);
   }
   template <class Kernel>
   static void run(const Exec& exec, const char* what, std::int64_t n, const Kernel& kernel) {
