@@ -31,7 +31,8 @@ constexpr std::array known_keys{"routing",
                                 "load_balance_scope",
                                 "router_z",
                                 "importance",
-                                "exchange_chunks"};
+                                "exchange_chunks",
+                                "canonical"};
 
 template <class Strings>
 std::string listed(const Strings& strings) {
@@ -177,9 +178,10 @@ switch_config parse_config(std::string_view text) {
   read.number("router_z", c.router_z);
   read.number("importance", c.importance);
   read.whole("exchange_chunks", c.exchange_chunks);
+  read.whole("canonical", c.canonical);
 
   switch_config sized = c; // all but the sizes, and k against them, can be checked now
-  sized.d_model = sized.d_ff = 1;
+  sized.d_model = sized.d_ff = std::max(c.canonical, 1);
   sized.experts = std::max(c.k, max_choices);
   validate(sized);
   return c;

@@ -115,6 +115,7 @@ TEST_CASE("configurations that are refused", "[bad]") {
       {R"({"load_balance": -0.01})", "load_balance = -0.01"},
       {R"({"load_balance_form": "first"})", "load_balance_form"},
       {R"({"load_balance_scope": "global"})", "load_balance_scope"},
+      {R"({"canonical": -1})", "canonical = -1"},
       {R"({"exchange_chunks": 0})", "exchange_chunks = 0"},
       {R"({"exchange_chunks": 1.5})", "exchange_chunks = 1.5"},
       {R"({"router_z": -1})", "router_z = -1"},

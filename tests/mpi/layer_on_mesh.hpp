@@ -109,12 +109,12 @@ void compare(const Mesh& mesh, const sy::traffic& sent, const subject& one, cons
     const allocation_watch watch(false);
     sy::traffic(sent).reset();
     layer.forward(exec, packed, x, y, tape, options);
-    if (c.canonical == 0) counted(layer.traffic(tape, j.training).forward);
+    counted(layer.traffic(tape, j.training).forward);
     sy::traffic(sent).reset();
     layer.backward(exec, packed, dy, dx, tape, gradients,
                    {.accumulate = j.accumulate && r > 0, .loss_scale = j.loss_scale});
     exec.fence("test: results are read");
-    if (c.canonical == 0) counted(layer.traffic(tape, j.training).backward);
+    counted(layer.traffic(tape, j.training).backward);
     if (r > 0 || !c.dropless) late += watch.count();
   }
   CHECK(everywhere(late == 0));

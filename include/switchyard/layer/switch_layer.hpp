@@ -132,8 +132,7 @@ class switch_layer {
   std::vector<std::int64_t> expert_load(const Exec& exec, const tape_type& tape) const;
 
   /// Bytes that this rank sends to others in a forward and a backward over this tape, per axis and collective; of the
-  /// last forward where the layer is dropless, before the first one nothing then. Of ordinary sums: canonical ones send
-  /// more. Does not communicate.
+  /// last forward where the layer is dropless or canonical, before the first one nothing then. Does not communicate.
   layer_traffic<Mesh::rank> traffic(const tape_type& tape, bool training = true) const;
 
  private:
@@ -224,6 +223,7 @@ class switch_layer {
   template <class Rows>
   void router_gradient_in_pieces(const Exec& exec, const packed_type& packed, const tape_type& tape, const Rows& x,
                                  const gradients_type& gradients, bool accumulate) const;
+  void count_canonical(const tape_type& tape, layer_traffic<Mesh::rank>& all) const;
   void add_group_pieces(const Exec& exec, const tape_type& tape, std::int64_t size, std::size_t but,
                         const runs<gradient>& to, bool accumulate) const;
 

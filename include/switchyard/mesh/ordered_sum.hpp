@@ -45,11 +45,12 @@ template <class T, class Space>
 class ordered_sum {
  public:
   ordered_sum() = default;
-  /// For sums of `pieces` pieces of up to `elements` elements. Allocates, zeros.
-  ordered_sum(std::int64_t pieces, std::int64_t elements)
+  /// For sums of `pieces` pieces of up to `elements` elements, over comm or over what was split from it. Allocates,
+  /// zeros.
+  ordered_sum(std::int64_t pieces, std::int64_t elements, const communicator& comm)
       : pieces_(pieces),
-        values_(Kokkos::View<T*, Space>("switchyard::mesh::ordered_sum", static_cast<std::size_t>(pieces * elements))) {
-  }
+        values_(Kokkos::View<T*, Space>("switchyard::mesh::ordered_sum", static_cast<std::size_t>(pieces * elements)),
+                comm) {}
 
   std::int64_t pieces() const { return pieces_; }
 

@@ -52,8 +52,8 @@ void switch_layer<E, P, M, R, G>::make_canonical(const E& exec, tape_type& t, st
   const std::int64_t f = d_ff_here().count / hidden_pieces().count;
   const std::int64_t each = m * f * (inner + 1) + (config_.bias ? f * inner + m : 0);
   const std::int64_t all = groups / c.groups_each;
-  c.dq = ordered_sum<real, space>(pieces, t.tokens() * t.choices);
-  c.gradients = ordered_sum<gradient, space>(all, std::max(m * config_.experts, experts.count * m * f));
+  c.dq = ordered_sum<real, space>(pieces, t.tokens() * t.choices, mesh_.world());
+  c.gradients = ordered_sum<gradient, space>(all, std::max(m * config_.experts, experts.count * m * f), mesh_.world());
   c.made = Kokkos::View<gradient*, space>("switchyard::made",
                                           static_cast<std::size_t>(experts.count * c.arrived.count * each));
   c.row_offset = list("switchyard::row_offset", static_cast<std::size_t>(experts.count * c.arrived.count + 1));
@@ -70,7 +70,8 @@ void switch_layer<E, P, M, R, G>::make_hidden(tape_type& t, std::int64_t rows) c
   const std::int64_t pieces = hidden_pieces().count;
   t.hidden.clear();
   for (std::int64_t i = 0; i < pieces; ++i) t.hidden.emplace_back(rows, d_ff_here().count / pieces, t.ffn);
-  if (canonical()) t.canonical.rows = ordered_sum<value, space>(config_.canonical, rows * config_.d_model);
+  if (canonical())
+    t.canonical.rows = ordered_sum<value, space>(config_.canonical, rows * config_.d_model, mesh_.world());
 }
 
 /// f(piece i of the hidden layers here, its settings, rows [rows, M] for what it makes) for all of them, and `to` (=)
@@ -208,6 +209,38 @@ void switch_layer<E, P, M, R, G>::add_group_pieces(const E& exec, const tape_typ
     c.gradients.gather(exec, mesh_.along(a), c.in_pieces(shared), counts, size);
   }
   c.gradients.add(exec, size, to, accumulate);
+}
+
+/// Bytes of canonical sums in the place of those of ordinary ones; of rows, in the last pass.
+template <class E, precision P, class M, class R, class G>
+void switch_layer<E, P, M, R, G>::count_canonical(const tape_type& t, layer_traffic<M::rank>& all) const {
+  constexpr auto reduce = static_cast<std::size_t>(collective::all_reduce),
+                 scatter = static_cast<std::size_t>(collective::reduce_scatter);
+  const std::int64_t m = config_.d_model, hidden = hidden_pieces().count;
+  const auto bytes = [](std::int64_t elements, const auto& of) {
+    return elements * static_cast<std::int64_t>(sizeof(typename std::remove_cvref_t<decltype(of)>::value_type));
+  };
+  if constexpr (layout::d_ff_split) {
+    const std::size_t a = layout::d_ff_axis_index;
+    const std::int64_t away = mesh_.extent(a) - 1;
+    for (auto* pass : {&all.forward, &all.backward}) {
+      (*pass)[a][scatter] = 0;
+      (*pass)[a][reduce] = bytes(hidden * rows(t).groups.max_rows * m * away, t.output);
+    }
+    if (by_columns())
+      all.backward[a][reduce] += bytes(t.canonical.columns.count * static_cast<std::int64_t>(t.dq.size()) * away, t.dq);
+  }
+  if constexpr (layout::groups_split) {
+    const std::int64_t inner = config_.gated ? 2 : 1, f = d_ff_here().count;
+    const std::int64_t ffn = experts_here().count * (m * f * (inner + 1) + (config_.bias ? f * inner + m : 0)),
+                       router = m * config_.experts;
+    for (std::size_t a = 0; a != M::rank; ++a) {
+      if (!layout::axis_splits_groups[a]) continue;
+      const std::int64_t mine = t.canonical.in_pieces(groups_within(t.size.groups_total, a + 1)).count;
+      all.backward[a][reduce] =
+          bytes(mine * (router + (a == layout::expert_axis_index ? 0 : ffn)) * (mesh_.extent(a) - 1), t.canonical.made);
+    }
+  }
 }
 
 } // namespace switchyard

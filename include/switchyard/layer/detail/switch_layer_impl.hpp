@@ -349,6 +349,7 @@ router::summary switch_layer<E, P, M, R, G>::summary(const E& exec, const tape_t
 template <class E, precision P, class M, class R, class G>
 layer_traffic<M::rank> switch_layer<E, P, M, R, G>::traffic(const tape_type& t, bool training) const {
   layer_traffic<M::rank> all = predicted(t, training);
+  if (canonical()) count_canonical(t, all);
   if constexpr (layout::groups_split)
     for (std::size_t a = 0; a != M::rank && t.sums == gradient_sums::by_caller; ++a)
       if (layout::axis_splits_groups[a]) all.backward[a][static_cast<std::size_t>(collective::all_reduce)] = 0;
