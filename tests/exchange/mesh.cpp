@@ -114,6 +114,32 @@ TEST_CASE("where no sum crosses ranks, a mesh writes the same bytes in bf16", "[
     if (name != "router.weight.grad") CHECK(got.at(name).values == t.values);
 }
 
+TEST_CASE("with canonical sums every layout writes the same file", "[mesh]") {
+  const folder here;
+  std::uint64_t seed = 90;
+  for (const auto& [name, of] : {std::pair("bf16", precision::bf16), std::pair("f32", precision::f32)}) {
+    const auto draw = [&] { return make_case(some(sy::routing_policy::top_k, 0, seed % 2 == 0), ++seed, true); };
+    test_case c = draw();
+    while (c.meaning.d_ff % 4 != 0 || c.meaning.d_model % 4 != 0 || c.groups > 4) c = draw();
+    c.config.replace(c.config.find('{'), 1, R"({"canonical": 4, )");
+    INFO(name << " " << c.config);
+    const bytes in = file_of(c.in), one = through_parts(c.config, in, of);
+    here.write("in", in);
+    here.write("config", c.config);
+    for (const auto& [mesh, layout, ranks] :
+         {run{"data=2", "data", 2}, run{"model=4", "model", 4}, run{"data=2,model=2", "data_model", 4},
+          run{"data=4", "expert_data", 4}, run{"data=2,model=2", "expert_model_data", 4}}) {
+      INFO(mesh << " " << layout);
+      REQUIRE(on_ranks(here, ranks,
+                       std::string("--config config --in in --out out --report report --precision ") + name +
+                           " --mesh " + mesh + " --layout " + layout)
+                  .status == 0);
+      CHECK(here.content("out") == one);
+      check_report(here.text("report"), where_nothing_is_sent(c, layout));
+    }
+  }
+}
+
 TEST_CASE("bad meshes", "[mesh]") {
   const folder here;
   const test_case c = make_case(some(sy::routing_policy::top_1, 0, false), 7, true);
