@@ -224,8 +224,8 @@ inline std::vector<named_job> jobs(std::int64_t model_ranks, int canonical = 0, 
   return all;
 }
 
-/// Every policy on every shape of mesh with this many ranks; of the policies all on up to 4 ranks, then fewer: many
-/// ranks share few cores.
+/// Every policy on every shape of mesh with this many ranks; of the policies all on up to 4 ranks, or where the
+/// environment has SWITCHYARD_EVERY_POLICY, then fewer: many ranks share few cores.
 template <class Layer, class Mesh, class MakeMesh>
 void every_policy_on(const std::string& precision, double bound, const std::vector<shape>& shapes_here,
                      const MakeMesh& make) {
@@ -238,7 +238,8 @@ void every_policy_on(const std::string& precision, double bound, const std::vect
     const auto travelling = odd ? sy::mpi_options{.buffers = sy::mpi_buffers::staged}
                                 : sy::mpi_options{.two_level = true, .node_of = [](int rank) { return rank / 2 % 3; }};
     const Mesh mesh = make(sy::counting(sy::mpi(MPI_COMM_WORLD, travelling), sent), s);
-    const std::size_t step = ranks() <= 4 ? 1 : ranks() <= 8 ? 5 : 11;
+    const bool every = ranks() <= 4 || std::getenv("SWITCHYARD_EVERY_POLICY") != nullptr;
+    const std::size_t step = every ? 1 : ranks() <= 8 ? 5 : 11;
     const std::vector<named_job> all = jobs(s.model);
     for (std::size_t i = static_cast<std::size_t>(s.data) % step; i < all.size(); i += step) {
       const job& j = all[i].work;
@@ -274,7 +275,9 @@ void fail_as_told(const std::array<std::int64_t, Mesh::rank>& extents) {
   sy::fault plan{.rank = world.size() - 1, .phase = phase};
   if (how == "kill") plan.what = sy::fault::action::kill;
   const Mesh mesh(how == "extents" ? world : sy::faulting(world, plan), extents);
-  const Layer layer(mesh, {.d_model = 8, .d_ff = 8, .experts = 4});
+  sy::switch_config config{.d_model = 8, .d_ff = 8, .experts = 4};
+  config.exchange_chunks = 2; // where slots go in pieces, some are under way when it happens
+  const Layer layer(mesh, config);
   const typename Layer::execution_space exec;
   auto tape = layer.make_tape(exec, 4, 8);
   using view = Kokkos::View<typename Layer::value***, Kokkos::LayoutRight, typename Layer::space>;

@@ -12,3 +12,7 @@ TEST_CASE("expert and data equals one process", "[layouts]") {
   every_policy_on<layer, mesh_type>("uniform<double>", 1e-12, shapes(false, true, false),
                                     [](const auto& world, const shape& s) { return mesh_type(world, {s.data}); });
 }
+
+TEST_CASE("failing expert_data", "[.]") { // see CMakeLists.txt
+  fail_as_told<layer, mesh_type>({4});
+}
