@@ -118,7 +118,10 @@ TEST_CASE("with canonical sums every layout writes the same file", "[mesh]") {
   const folder here;
   std::uint64_t seed = 90;
   for (const auto& [name, of] : {std::pair("bf16", precision::bf16), std::pair("f32", precision::f32)}) {
-    const auto draw = [&] { return make_case(some(sy::routing_policy::top_k, 0, seed % 2 == 0), ++seed, true); };
+    const auto draw = [&] {
+      ++seed;
+      return make_case(some(sy::routing_policy::top_k, 0, seed % 2 == 0), seed, true);
+    };
     test_case c = draw();
     while (c.meaning.d_ff % 4 != 0 || c.meaning.d_model % 4 != 0 || c.groups > 4) c = draw();
     c.config.replace(c.config.find('{'), 1, R"({"canonical": 4, )");
