@@ -56,26 +56,19 @@ inline void check_mpi(int code, const char* call) {
 
 /// Does MPI say that it reads the memory of the devices that this Kokkos is for? Open MPI and MPICH can be asked.
 inline bool mpi_reads_device_memory() {
-#if defined(KOKKOS_ENABLE_CUDA) && defined(OMPI_HAVE_MPI_EXT_CUDA)
-  return MPIX_Query_cuda_support() == 1;
-#elif defined(KOKKOS_ENABLE_HIP) && defined(OMPI_HAVE_MPI_EXT_ROCM)
-  return MPIX_Query_rocm_support() == 1;
-#elif defined(MPIX_GPU_SUPPORT_CUDA) && !defined(OPEN_MPI)
-#if defined(KOKKOS_ENABLE_HIP) && defined(MPIX_GPU_SUPPORT_HIP)
-  constexpr int kind = MPIX_GPU_SUPPORT_HIP;
-#elif defined(KOKKOS_ENABLE_SYCL) && defined(MPIX_GPU_SUPPORT_ZE)
-  constexpr int kind = MPIX_GPU_SUPPORT_ZE;
-#elif defined(KOKKOS_ENABLE_HIP) || defined(KOKKOS_ENABLE_SYCL)
-  return false;
-  constexpr int kind = 0;
-#else
-  constexpr int kind = MPIX_GPU_SUPPORT_CUDA;
-#endif
   int yes = 0;
-  return MPIX_GPU_query_support(kind, &yes) == MPI_SUCCESS && yes != 0;
-#else
-  return false;
+#if defined(KOKKOS_ENABLE_CUDA) && defined(OMPI_HAVE_MPI_EXT_CUDA)
+  yes = MPIX_Query_cuda_support();
+#elif defined(KOKKOS_ENABLE_HIP) && defined(OMPI_HAVE_MPI_EXT_ROCM)
+  yes = MPIX_Query_rocm_support();
+#elif defined(KOKKOS_ENABLE_CUDA) && defined(MPIX_GPU_SUPPORT_CUDA)
+  MPIX_GPU_query_support(MPIX_GPU_SUPPORT_CUDA, &yes);
+#elif defined(KOKKOS_ENABLE_HIP) && defined(MPIX_GPU_SUPPORT_HIP)
+  MPIX_GPU_query_support(MPIX_GPU_SUPPORT_HIP, &yes);
+#elif defined(KOKKOS_ENABLE_SYCL) && defined(MPIX_GPU_SUPPORT_ZE)
+  MPIX_GPU_query_support(MPIX_GPU_SUPPORT_ZE, &yes);
 #endif
+  return yes == 1;
 }
 
 /// What is meant by automatic; where that makes no sense, why.
