@@ -15,15 +15,23 @@ set -euo pipefail
 here=$PWD
 cd "$(dirname "$0")/.."
 
+need() { # how many arguments are left, option, pattern of its value, what that is, the value
+  if [ "$1" -lt 2 ]; then echo "demo: $2 wants $4 behind it (see --help)" >&2; exit 2; fi
+  if ! [[ $5 =~ ^$3$ ]]; then echo "demo: $2 = '$5': must be $4" >&2; exit 2; fi
+}
 install=(--with-demo) quick=0 steps= seed=1 out=out build= text=()
 while [ $# -gt 0 ]; do
   case $1 in
     --quick) quick=1 ;;
     --no-install) install+=("$1") ;;
-    --steps) steps=$2 && shift ;;
-    --seed) seed=$2 && shift ;;
-    --out) out=$2 && shift ;;
-    --build) build=$(cd "$here" && cd "$2" && pwd) && shift ;;
+    --steps) need $# "$1" '[1-9][0-9]{0,8}' "a whole number of at least 1" "${2-}"; steps=$2; shift ;;
+    --seed) need $# "$1" '[0-9]{1,18}' "a whole number" "${2-}"; seed=$2; shift ;;
+    --out) need $# "$1" '.+' "a folder" "${2-}"; out=$2; shift ;;
+    --build)
+      need $# "$1" '.+' "a folder" "${2-}"
+      build=$(cd "$here" && cd "$2" 2>/dev/null && pwd) || { echo "demo: --build = '$2': there is no such folder" >&2; exit 2; }
+      shift
+      ;;
     -h | --help) sed -n '2,13p' "$0" | cut -c3-; exit 0 ;;
     -*) echo "demo: unknown option '$1' (see --help)" >&2; exit 2 ;;
     *) text+=("$1") ;;

@@ -4,6 +4,23 @@ cmake_minimum_required(VERSION 3.25)
 
 file(REMOVE_RECURSE ${SCRATCH})
 file(MAKE_DIRECTORY ${SCRATCH})
+function(refused pattern)
+  execute_process(COMMAND bash ${DEMO} --no-install ${ARGN} WORKING_DIRECTORY ${SCRATCH} RESULT_VARIABLE status
+                  OUTPUT_VARIABLE output ERROR_VARIABLE output TIMEOUT 20)
+  if(NOT status EQUAL 2 OR NOT output MATCHES "^demo: ${pattern}")
+    message(FATAL_ERROR "demo.sh ${ARGN}: status ${status}, expected 2 and '${pattern}'\n${output}")
+  endif()
+endfunction()
+foreach(option steps seed out build)
+  refused("--${option} wants a " --${option})
+endforeach()
+foreach(value 0 -5 2.5 many)
+  refused("--steps = '${value}': must be a whole number of at least 1" --steps ${value})
+endforeach()
+refused("--seed = '-1': must be a whole number" --seed -1)
+refused("--build = 'nowhere': there is no such folder" --build nowhere)
+refused("unknown option '--stepz'" --stepz 3)
+
 execute_process(COMMAND bash ${DEMO} --quick --build ${BUILD} --out "${SCRATCH}/the page" a=${TEXT}/model.md b=${TEXT}/layouts.md
                 WORKING_DIRECTORY ${SCRATCH} RESULT_VARIABLE status OUTPUT_VARIABLE output ERROR_VARIABLE output)
 if(NOT status EQUAL 0)

@@ -16,17 +16,6 @@ namespace {
 namespace fs = std::filesystem;
 using generate_example::request;
 
-/// What the run was asked for: the folder has it as a configuration file of train.
-train_example::settings settings_of(const fs::path& run) {
-  const std::string file = (run / "config.json").string();
-  if (!fs::exists(file)) throw std::runtime_error(file + " is not there; name the folder that train wrote, its --out");
-  std::string program = "train", option = "--config", value = file;
-  char* arguments[] = {program.data(), option.data(), value.data()};
-  train_example::settings s;
-  train_example::parse(3, arguments, s, false);
-  return s;
-}
-
 std::vector<std::string> write(const train_example::settings& s, const fs::path& checkpoint, const request& r) {
   return s.precision == train_example::number_type::f64 ? generate_example::write_f64(s, checkpoint, r)
                                                         : generate_example::write_f32(s, checkpoint, r);
@@ -57,7 +46,7 @@ int main(int count, char** arguments) {
   app.add_option("text", r.texts, "texts; without any, lines that are typed in");
   try {
     app.parse(count, arguments);
-    const auto s = settings_of(run);
+    const auto s = train_example::settings_of_run(run);
     const auto newest = switchyard::train::newest_checkpoint(fs::path(run));
     if (checkpoint.empty() && !newest) throw std::runtime_error(run + " has no complete checkpoint; train to its end");
     const fs::path from = checkpoint.empty() ? *newest : fs::path(checkpoint);

@@ -4,9 +4,9 @@
 
 #include "../02_route_text.hpp"
 #include "log.hpp"
-#include "ranks.hpp"
+#include "other_run.hpp"
 #include "run.hpp"
-#include "tokenizers.hpp"
+#include <iomanip>
 #include <switchyard/train/resume.hpp>
 
 namespace train_example {
@@ -39,6 +39,10 @@ std::string resume(const settings& s, const sy::communicator& world, Trainer& tr
                       " has ", state.get<std::uint64_t>("seed"), "; give the same");
   sy::detail::require(state.get<std::uint64_t>("text") == maker.from().fingerprint(), "--text: the run in ",
                       path->string(), " was on another text, or cut it at other lengths; give the same");
+  const double share = s.distill.empty() ? 0 : s.teacher_share;
+  const double before = state.contains("teacher_share") ? state.get<double>("teacher_share") : 0;
+  sy::detail::require(share == before, "--distill, --teacher-share: ", share, " of the loss is a teacher's, but ",
+                      before, " in the run in ", path->string(), "; give the same");
   return "resumed from " + path->string();
 }
 
@@ -54,10 +58,12 @@ void run_in(const settings& s, const sy::communicator& world) {
   sy::transformer_config sizes = model_of(s);
   sizes.vocabulary = maker.tokens().special().vocabulary;
   sizes.pad_token = maker.tokens().special().pad;
-  const model_type model(make_mesh(s, world), sizes);
+  const mesh_type mesh = make_mesh(s, world);
+  const model_type model(mesh, sizes);
   sy::train::trainer<model_type> trainer(exec, model, config);
   std::string resumed;
   if (s.resume) resumed = resume(s, world, trainer, maker);
+  const std::string taken_over = take_over(s, mesh, trainer, trainer.state().step > 0);
   sy::train::batches batches(maker, trainer.examples_here(), trainer.state().position);
 
   std::optional<log> out;
@@ -75,6 +81,7 @@ void run_in(const settings& s, const sy::communicator& world) {
        << maker.from().languages().size() << " languages; " << world.size() << (world.size() == 1 ? " rank" : " ranks");
   out->say(head.str());
   if (!resumed.empty()) out->say(resumed);
+  if (!taken_over.empty()) out->say(taken_over);
   const std::int64_t sequences = s.batch / s.micro_batches;
   out->about({.parameters = parameter_count(model.config()),
               .experts = experts,
@@ -83,7 +90,7 @@ void run_in(const settings& s, const sy::communicator& world) {
               .megabytes = static_cast<double>(maker.from().bytes()) / 1e6,
               .sequence_tokens = config.source_length + config.target_length,
               .learning_rate = config.schedule.rate,
-              .picture = picture_of(make_mesh(s, world), model.config(), sequences / model.config().sequences_per_group,
+              .picture = picture_of(mesh, model.config(), sequences / model.config().sequences_per_group,
                                     config.target_length)});
 
   const std::int64_t tokens = s.batch * (config.source_length + config.target_length);
@@ -100,14 +107,19 @@ void run_in(const settings& s, const sy::communicator& world) {
     sy::io::state_map state;
     state.set("seed", s.seed);
     state.set("text", maker.from().fingerprint());
+    if (!s.distill.empty()) state.set("teacher_share", s.teacher_share);
     newest = sy::train::save_run(trainer, s.out, state, {.keep = s.keep, .replace = true}).path.string();
     saved = trainer.state().step;
   };
   bool stopped = false;
+  double waited = 0, worked = 0; // seconds: for text, and altogether
   while (trainer.state().step < s.steps && !stopped) {
     const Kokkos::Timer timer;
     const auto report = trainer.step(batches);
-    out->step(report, tokens, timer.seconds());
+    const double seconds = timer.seconds();
+    waited += report.read_seconds;
+    worked += seconds;
+    out->step(report, tokens, seconds);
     if (s.loads_every > 0 && report.step % s.loads_every == 0 && experts > 0)
       out->loads(report.step, trainer.expert_loads());
     if (s.evaluate_every > 0 && report.step % s.evaluate_every == 0 && report.step < s.steps) evaluate();
@@ -122,7 +134,8 @@ void run_in(const settings& s, const sy::communicator& world) {
   } else {
     evaluate();
     end << "done: " << trainer.state().step << " steps, " << trainer.state().skipped << " skipped; reading made "
-        << batches.waits() << " of them wait; checkpoint: " << newest;
+        << batches.waits() << " of them wait, " << std::setprecision(2) << 100 * waited / std::max(worked, 1e-9)
+        << " % of their time; checkpoint: " << newest;
   }
   out->say(end.str());
 }

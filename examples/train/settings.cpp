@@ -3,8 +3,11 @@
 #include "settings.hpp"
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <charconv>
 #include <cstdio>
+#include <filesystem>
 #include <iostream>
+#include <limits>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -67,6 +70,36 @@ class json_file : public CLI::Config {
   }
 };
 
+/// What a number may be: NaN and infinity never.
+struct range {
+  double least = 0, most = std::numeric_limits<double>::infinity();
+  bool with_least = true, with_most = false; ///< may be these themselves
+
+  bool holds(double value) const {
+    return (with_least ? value >= least : value > least) && (with_most ? value <= most : value < most);
+  }
+  /// Refuses text that is no such number; its description stands in --help.
+  template <class Number>
+  CLI::Validator validator(const char* name, const Number&) const {
+    std::ostringstream allowed;
+    if (std::isfinite(most))
+      allowed << "in " << (with_least ? '[' : '(') << least << ", " << most << (with_most ? ']' : ')');
+    else
+      allowed << (with_least ? "of at least " : "above ") << least;
+    const auto check = [r = *this, name, wanted = allowed.str()](std::string& text) -> std::string {
+      Number value{};
+      const char* end = text.data() + text.size();
+      const auto [stop, problem] = std::from_chars(text.data(), end, value);
+      if (problem != std::errc() || stop != end || !r.holds(static_cast<double>(value)))
+        throw std::runtime_error(std::string(name) + " = " + text + ": must be a " +
+                                 (std::is_integral_v<Number> ? "whole number " : "number ") + wanted);
+      return {};
+    };
+    return CLI::Validator(check, allowed.str());
+  }
+};
+const range positive{1}, from_0{0}, above_0{.with_least = false}, share{0, 1};
+
 template <class Map>
 std::vector<std::string> names_of(const Map& map) {
   std::vector<std::string> names;
@@ -87,7 +120,7 @@ bool parse(int count, char** arguments, settings& s, bool prints) {
   app.get_formatter()->column_width(34);
 
   std::string preset = s.preset, precision = "bf16", optimizer = "adafactor", schedule = "inverse-sqrt",
-              progress = "auto";
+              progress = "auto", over_layers = "sum";
   const std::map<std::string, number_type> precisions{
       {"bf16", number_type::bf16}, {"f32", number_type::f32}, {"f64", number_type::f64}};
   const std::map<std::string, optimizer_kind> optimizers{{"adafactor", optimizer_kind::adafactor},
@@ -95,34 +128,52 @@ bool parse(int count, char** arguments, settings& s, bool prints) {
   const std::map<std::string, schedule_kind> schedules{{"inverse-sqrt", schedule_kind::inverse_square_root},
                                                        {"linear", schedule_kind::linear},
                                                        {"constant", schedule_kind::constant}};
+  using sy::auxiliary_reduction;
+  const std::map<std::string, auxiliary_reduction> reductions{{"sum", auxiliary_reduction::sum},
+                                                              {"mean", auxiliary_reduction::mean}};
   const std::map<std::string, progress_kind> shown{{"auto", progress_kind::automatic},
                                                    {"bar", progress_kind::bar},
                                                    {"lines", progress_kind::lines},
                                                    {"none", progress_kind::none}};
-  const auto one_of = [&](const char* name, std::string& value, const auto& map, const char* what, const char* group) {
+  const char* group = "Model";
+  const auto number = [&](const char* name, auto& value, const range& allowed, const char* what) {
+    return app.add_option(name, value, what)->check(allowed.validator(name, value))->group(group);
+  };
+  const auto one_of = [&](const char* name, std::string& value, const auto& map, const char* what) {
     app.add_option(name, value, what)->check(CLI::IsMember(names_of(map)))->group(group);
   };
 
-  const char* group = "Model";
-  one_of("--preset", preset, presets, "sizes of the model", group);
-  one_of("--precision", precision, precisions, "bf16: products in bfloat16, weights and router in float", group);
-  app.add_option("--layers", s.layers, "layers of each stack")->group(group);
-  app.add_option("--d-model", s.d_model, "width of the model")->group(group);
-  app.add_option("--d-ff", s.d_ff, "width of an FFN, and of an expert")->group(group);
-  app.add_option("--heads", s.heads, "heads of attention; each is d_model / heads wide")->group(group);
-  app.add_option("--experts", s.experts, "experts of each Switch layer; 0: a dense model")->group(group);
-  app.add_option("--sparse-every", s.sparse_every, "every n-th layer of a stack is a Switch layer; 1: all")
+  one_of("--preset", preset, presets, "sizes of the model");
+  one_of("--precision", precision, precisions, "bf16: products in bfloat16, weights and router in float");
+  number("--layers", s.layers, positive, "layers of each stack");
+  number("--d-model", s.d_model, positive, "width of the model");
+  number("--d-ff", s.d_ff, positive, "width of an FFN, and of an expert");
+  number("--heads", s.heads, positive, "heads of attention; each is d_model / heads wide");
+  number("--experts", s.experts, from_0, "experts of each Switch layer; 0: a dense model");
+  number("--sparse-every", s.sparse_every, positive, "every n-th layer of a stack is a Switch layer; 1: all");
+  number("--capacity-factor", s.capacity_factor, above_0, "slots per expert over tokens per expert, training");
+  number("--eval-capacity-factor", s.eval_capacity_factor, from_0, "the same in evaluation");
+  number("--load-balance", s.load_balance, from_0, "coefficient of the load-balancing loss");
+  number("--jitter", s.jitter, share, "noise on the router's input, in training");
+  number("--sequences-per-group", s.sequences_per_group, positive,
+         "sequences that share the slots of the experts; must divide the batch of every rank");
+  number("--dropout", s.dropout, share, "dropout outside of experts");
+  number("--expert-dropout", s.expert_dropout, share, "dropout in experts");
+
+  group = "Weights of another run";
+  app.add_option("--distill", s.distill,
+                 "folder of a run: this model, a dense one, learns from that one's probabilities beside the text, and "
+                 "begins with all of its weights that it has a place for")
       ->group(group);
-  app.add_option("--capacity-factor", s.capacity_factor, "slots per expert over tokens per expert, training")
+  const CLI::Option* teacher_share = number("--teacher-share", s.teacher_share, range{.most = 1, .with_most = true},
+                                            "share of --distill's probabilities in the loss; 0.25 is the paper's");
+  app.add_option("--upcycle", s.upcycle,
+                 "folder of a run of a dense model: this one begins with its weights, every expert with its FFN")
       ->group(group);
-  app.add_option("--eval-capacity-factor", s.eval_capacity_factor, "the same in evaluation")->group(group);
-  app.add_option("--load-balance", s.load_balance, "coefficient of the load-balancing loss")->group(group);
-  app.add_option("--jitter", s.jitter, "noise on the router's input, in training")->group(group);
-  app.add_option("--sequences-per-group", s.sequences_per_group,
-                 "sequences that share the slots of the experts; must divide the batch of every rank")
+  app.add_option("--finetune", s.finetune,
+                 "folder of a run: this model begins with its weights, and without auxiliary losses unless --auxiliary "
+                 "is given")
       ->group(group);
-  app.add_option("--dropout", s.dropout, "dropout outside of experts")->group(group);
-  app.add_option("--expert-dropout", s.expert_dropout, "dropout in experts")->group(group);
 
   group = "Text";
   app.add_option("--text", s.text,
@@ -131,28 +182,26 @@ bool parse(int count, char** arguments, settings& s, bool prints) {
       ->take_all()
       ->group(group);
   app.add_option("--tokenizer", s.tokenizer, "SentencePiece model; without one, bytes are tokens")->group(group);
-  app.add_option("--length", s.length, "tokens of the source, or of the target for a decoder alone")->group(group);
-  app.add_option("--noise-density", s.noise_density, "share of the text that an encoder-decoder has to fill in")
-      ->group(group);
-  app.add_option("--mean-span", s.mean_span, "tokens of a gap, in the mean; 3 is T5's, 20 suits bytes (ByT5)")
-      ->group(group);
-  app.add_option("--held-out-every", s.held_out_every, "of so many blocks of text one is kept for evaluation")
-      ->group(group);
+  number("--length", s.length, positive, "tokens of the source, or of the target for a decoder alone");
+  number("--noise-density", s.noise_density, range{0, 1, false, false},
+         "share of the text that an encoder-decoder has to fill in");
+  number("--mean-span", s.mean_span, range{1}, "tokens of a gap, in the mean; 3 is T5's, 20 suits bytes (ByT5)");
+  number("--held-out-every", s.held_out_every, from_0, "of so many blocks of text one is kept for evaluation");
 
   group = "Training";
-  app.add_option("--steps", s.steps, "steps to train for, in all")->group(group);
-  app.add_option("--batch", s.batch, "sequences per step")->group(group);
-  app.add_option("--micro-batches", s.micro_batches, "passes that a step is made in, to save memory")->group(group);
-  app.add_option("--seed", s.seed, "of weights, order of the text, dropout")->group(group);
-  one_of("--optimizer", optimizer, optimizers, "adafactor is the paper's", group);
-  app.add_option("--learning-rate", s.learning_rate, "largest; default 0.1 for adafactor, 0.006 for adamw")
-      ->group(group);
-  one_of("--schedule", schedule, schedules, "learning rate after the warm-up; linear ends at 0", group);
-  app.add_option("--warm-up", s.warm_up, "steps in which the learning rate rises")->group(group);
-  app.add_option("--weight-decay", s.weight_decay, "decoupled, not for norms and positions")->group(group);
-  app.add_option("--clip", s.clip, "largest norm of all gradients together, 0 for none")->group(group);
-  app.add_option("--auxiliary", s.auxiliary, "factor of the auxiliary losses; 0 turns them off for fine-tuning")
-      ->group(group);
+  number("--steps", s.steps, from_0, "steps to train for, in all");
+  number("--batch", s.batch, positive, "sequences per step");
+  number("--micro-batches", s.micro_batches, positive, "passes that a step is made in, to save memory");
+  number("--seed", s.seed, from_0, "of weights, order of the text, dropout");
+  one_of("--optimizer", optimizer, optimizers, "adafactor is the paper's");
+  number("--learning-rate", s.learning_rate, from_0, "largest; default 0.1 for adafactor, 0.006 for adamw");
+  one_of("--schedule", schedule, schedules, "learning rate after the warm-up; linear ends at 0");
+  number("--warm-up", s.warm_up, from_0, "steps in which the learning rate rises");
+  number("--weight-decay", s.weight_decay, from_0, "decoupled, not for norms and positions");
+  number("--clip", s.clip, from_0, "largest norm of all gradients together, 0 for none");
+  const CLI::Option* auxiliary =
+      number("--auxiliary", s.auxiliary, from_0, "factor of the auxiliary losses; 0 turns them off for fine-tuning");
+  one_of("--auxiliary-over-layers", over_layers, reductions, "how the auxiliary losses of the layers add up");
 
   group = "Ranks (mpirun -n N train ...)";
   app.add_option("--layout", s.layout, "what ranks share: expert_data, the batch and the experts, or data, the batch")
@@ -168,16 +217,14 @@ bool parse(int count, char** arguments, settings& s, bool prints) {
   app.add_option("--out", s.out, "folder for metrics.jsonl, metrics.csv, evaluation.jsonl and checkpoints")
       ->group(group);
   app.add_option("--name", s.name, "of the run, in reports")->group(group);
-  app.add_option("--checkpoint-every", s.checkpoint_every,
-                 "steps between checkpoints, 0: only at the end, or when a signal ends the run")
-      ->group(group);
-  app.add_option("--keep", s.keep, "checkpoints that are kept, 0: all")->group(group);
+  number("--checkpoint-every", s.checkpoint_every, from_0,
+         "steps between checkpoints, 0: only at the end, or when a signal ends the run");
+  number("--keep", s.keep, from_0, "checkpoints that are kept, 0: all");
   app.add_flag("--resume", s.resume, "go on from the newest checkpoint in --out, where there is one")->group(group);
-  app.add_option("--evaluate-every", s.evaluate_every, "steps between evaluations, 0: only at the end")->group(group);
-  app.add_option("--evaluate-examples", s.evaluate_examples, "held-out examples that are looked at, at most")
-      ->group(group);
-  app.add_option("--loads-every", s.loads_every, "steps between lines of experts.jsonl, 0: none")->group(group);
-  one_of("--progress", progress, shown, "auto: a bar in a terminal, else lines", group);
+  number("--evaluate-every", s.evaluate_every, from_0, "steps between evaluations, 0: only at the end");
+  number("--evaluate-examples", s.evaluate_examples, positive, "held-out examples that are looked at, at most");
+  number("--loads-every", s.loads_every, from_0, "steps between lines of experts.jsonl, 0: none");
+  one_of("--progress", progress, shown, "auto: a bar in a terminal, else lines");
   try {
     app.parse(count, arguments);
   } catch (const CLI::CallForHelp&) {
@@ -192,18 +239,27 @@ bool parse(int count, char** arguments, settings& s, bool prints) {
   s.optimizer = optimizers.at(optimizer);
   s.schedule = schedules.at(schedule);
   s.progress = shown.at(progress);
-  const auto at_least = [](const char* name, std::int64_t value, std::int64_t least) {
-    if (value < least)
-      throw std::runtime_error(std::string(name) + " = " + std::to_string(value) + ": must be at least " +
-                               std::to_string(least));
-  };
-  at_least("--steps", s.steps, 0);
-  at_least("--checkpoint-every", s.checkpoint_every, 0);
-  at_least("--keep", s.keep, 0);
-  at_least("--evaluate-every", s.evaluate_every, 0);
-  at_least("--loads-every", s.loads_every, 0);
-  at_least("--evaluate-examples", s.evaluate_examples, 1);
+  s.over_layers = reductions.at(over_layers);
+  if (s.held_out_every == 1)
+    throw std::runtime_error("--held-out-every = 1: must be 0, or at least 2 so that something is left to train on");
+  if ((s.distill.empty() ? 0 : 1) + (s.upcycle.empty() ? 0 : 1) + (s.finetune.empty() ? 0 : 1) > 1)
+    throw std::runtime_error("--distill, --upcycle and --finetune: give one of them; where the configuration file has "
+                             "another, take it back with an empty name");
+  if (teacher_share->count() > 0 && s.distill.empty())
+    throw std::runtime_error("--teacher-share: there is no teacher; name its run with --distill");
+  if (auxiliary->count() == 0 && !s.finetune.empty()) s.auxiliary = 0;
   return true;
+}
+
+settings settings_of_run(const std::string& folder) {
+  const std::string file = (std::filesystem::path(folder) / "config.json").string();
+  if (!std::filesystem::exists(file))
+    throw std::runtime_error(file + " is not there; name the folder that train wrote, its --out");
+  std::string program = "train", option = "--config", value = file;
+  char* arguments[] = {program.data(), option.data(), value.data()};
+  settings s;
+  parse(3, arguments, s, false);
+  return s;
 }
 
 std::array<std::int64_t, 3> mesh_of(const settings& s, std::int64_t ranks) {
@@ -261,6 +317,7 @@ sy::transformer_config model_of(const settings& s) {
   set(s.jitter, c.routing.jitter);
   set(s.dropout, c.dropout);
   set(s.expert_dropout, c.routing.expert_dropout);
+  c.auxiliary = s.over_layers;
   c.seed = s.seed;
   return c;
 }

@@ -23,6 +23,11 @@ struct settings {
   double capacity_factor = -1, eval_capacity_factor = -1, load_balance = -1, jitter = -1;
   double dropout = -1, expert_dropout = -1;
   std::int64_t sequences_per_group = -1;
+  switchyard::auxiliary_reduction over_layers = switchyard::auxiliary_reduction::sum;
+
+  // folders of other runs; at most one of them
+  std::string distill, upcycle, finetune;
+  double teacher_share = 0.25;
 
   // text
   std::vector<std::string> text;
@@ -57,6 +62,9 @@ struct settings {
 /// Reads the command line, and the file that it names; of a setting in both the command line's counts. Returns false
 /// where there is nothing to do but --help. Throws std::runtime_error with a message for the user.
 bool parse(int count, char** arguments, settings& s, bool prints);
+
+/// What a run was asked for: its folder has it as a configuration file. Throws std::runtime_error where there is none.
+settings settings_of_run(const std::string& folder);
 
 /// Extents of the mesh of `ranks` ranks: replicas of all experts, ranks that share the experts of one replica, and
 /// ranks that share heads, d_ff and vocabulary. The batch is split over the first two. Throws

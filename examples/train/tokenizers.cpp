@@ -41,10 +41,18 @@ class pieces : public any_tokenizer::kind {
     if (it_.Encode(text, &found).ok()) tokens.insert(tokens.end(), found.begin(), found.end());
   }
   void decode(std::int32_t token, std::string& text) const override {
-    if (token < 0 || token >= it_.GetPieceSize() || it_.IsControl(token)) return;
-    std::string piece = it_.IdToPiece(token);
-    for (std::size_t at = 0; (at = piece.find(space, at)) != std::string::npos; ++at) piece.replace(at, 3, " ");
-    text += piece;
+    if (token < 0 || token >= it_.GetPieceSize() || it_.IsControl(token) || it_.IsUnknown(token)) return;
+    const std::string piece = it_.IdToPiece(token);
+    if (it_.IsByte(token)) { // "<0x0A>", of models that fall back to bytes
+      text.push_back(static_cast<char>(std::stoi(piece.substr(3, 2), nullptr, 16)));
+      return;
+    }
+    std::size_t begin = 0;
+    for (std::size_t at; (at = piece.find(space, begin)) != std::string::npos; begin = at + space.size()) {
+      text.append(piece, begin, at - begin);
+      text.push_back(' ');
+    }
+    text.append(piece, begin);
   }
   std::int64_t bytes_of(std::int32_t token) const override {
     std::string text;
@@ -54,7 +62,7 @@ class pieces : public any_tokenizer::kind {
   double bytes_per_token() const override { return 4; } // of English; a block that holds more tokens is cut
 
  private:
-  static constexpr const char* space = "\xe2\x96\x81"; // how a piece writes it
+  static constexpr std::string_view space = "\xe2\x96\x81"; // how a piece writes it
   sentencepiece::SentencePieceProcessor it_;
   sy::train::special_tokens special_;
 };

@@ -2,12 +2,16 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "files.hpp"
 #include <algorithm>
+#include <atomic>
 #include <catch2/catch_test_macros.hpp>
 #include <catch2/matchers/catch_matchers_string.hpp>
+#include <chrono>
 #include <map>
+#include <memory>
 #include <set>
 #include <switchyard/train/batches.hpp>
 #include <switchyard/train/schedule.hpp>
+#include <thread>
 
 // Text, order, objectives and batches: the part of training that knows no model.
 
@@ -278,6 +282,57 @@ TEST_CASE("batches: the examples by number for any part and from any position", 
         for (int i = 0; i < 10; ++i) whole.next();
       }(),
       sy::file_error);
+}
+
+namespace {
+/// Bytes, of which so many pieces of text are encoded and then no more, until they may.
+struct gated_tokenizer : train::byte_tokenizer {
+  struct gate {
+    std::atomic<int> begun = 0, allowed = 0;
+    std::atomic<bool> gave_up = false; // rather than wait for ever
+  };
+  std::shared_ptr<gate> at = std::make_shared<gate>();
+
+  void encode(std::string_view bytes, std::vector<std::int32_t>& tokens) const {
+    const int number = ++at->begun;
+    wait([&] { return number <= at->allowed; });
+    byte_tokenizer::encode(bytes, tokens);
+  }
+  template <class Condition>
+  void wait(const Condition& holds) const {
+    for (int i = 0; i < 10000 && !holds(); ++i) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    if (!holds()) at->gave_up = true;
+  }
+};
+} // namespace
+
+TEST_CASE("batches: the reading waits for nobody until it is ahead, and nobody waits for it then", "[train]") {
+  const folder f("batches_ahead");
+  std::string all;
+  for (int i = 0; i < 5000; ++i) all += static_cast<char>('a' + i % 26);
+  f.write("a", all);
+  const gated_tokenizer tokens;
+  auto& gate = *tokens.at;
+  const train::example_maker<gated_tokenizer> maker(train::find_text({f.path("a")}), tokens, {.length = 32},
+                                                    sy::seed{1}, 5);
+  gate.allowed = 6;
+  train::batches b(maker, train::batch_part::whole(2), 0, 2);
+  tokens.wait([&] { return gate.begun == 6; }); // three batches of two, and nobody has asked for one
+  // One is used, the fourth is begun, and does not get on: the second and the third are there all the same.
+  CHECK(b.next().position == 0);
+  CHECK(b.next().position == 2);
+  tokens.wait([&] { return gate.begun == 7; });
+  CHECK(b.next().position == 4);
+  CHECK(b.waits() == 0);
+  // The fourth is waited for, and that is counted.
+  std::thread later([&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    gate.allowed = 1000;
+  });
+  CHECK(b.next().position == 6);
+  later.join();
+  CHECK(b.waits() == 1);
+  CHECK(!gate.gave_up);
 }
 
 TEST_CASE("schedules: warm-up, peak, and what comes after", "[train]") {

@@ -94,6 +94,32 @@ TEST_CASE("trainer: auxiliary losses off", "[train]") {
   CHECK(difference(off.gradients(), on.gradients()) > 1e-6);
 }
 
+namespace {
+std::vector<std::string> regions;
+void begins(const char* name) {
+  if (std::string_view(name).starts_with("switchyard::trainer::") || std::string_view(name).ends_with("::next") ||
+      std::string_view(name) == "switchyard::transformer::backward")
+    regions.emplace_back(name);
+}
+} // namespace
+
+TEST_CASE("trainer: the phases of a step are regions for Kokkos' tools", "[train]") {
+  const folder f("trainer_regions");
+  const auto maker = small_text(f);
+  trainer_type t(Exec(), model_type(small_model()), small_training(maker));
+  train::batches all(maker, t.examples_here());
+  Kokkos::Tools::Experimental::set_push_region_callback(begins);
+  regions.clear();
+  t.step(all);
+  const auto of_step = regions;
+  t.evaluate(maker, 0, 1);
+  Kokkos::Tools::Experimental::set_push_region_callback(nullptr);
+  CHECK(of_step == std::vector<std::string>{"switchyard::batches::next", "switchyard::trainer::forward",
+                                            "switchyard::transformer::backward", "switchyard::trainer::optimizer"});
+  REQUIRE(regions.size() == 6);
+  CHECK(regions[4] == "switchyard::trainer::evaluate");
+}
+
 TEST_CASE("trainer: a step with NaN changes nothing but its number", "[train]") {
   const folder f("trainer_nan");
   const auto maker = small_text(f);
@@ -194,6 +220,40 @@ TEST_CASE("trainer: what cannot be", "[train]") {
   CHECK_THROWS_AS(t.step(train::token_batch(7, 40, t.config().target_length)), sy::invalid_argument);
 }
 
+TEST_CASE("distillation: loss and gradient of a row, by hand", "[train]") {
+  // Student (1, 0, -1), teacher (0, 2, 1), target 2.
+  using space = Exec::memory_space;
+  const double z[2][3] = {{1, 0, -1}, {0, 2, 1}}, soft = 0.25, c_z = 0.01, weight = 0.5;
+  double lse[2] = {}, p[2][3] = {}, hard = 0, wanted = 0;
+  for (int who = 0; who < 2; ++who) {
+    lse[who] = std::log(std::exp(z[who][0]) + std::exp(z[who][1]) + std::exp(z[who][2]));
+    for (int v = 0; v < 3; ++v) p[who][v] = std::exp(z[who][v] - lse[who]);
+  }
+  hard = -std::log(p[0][2]);
+  for (int v = 0; v < 3; ++v) wanted -= p[1][v] * std::log(p[0][v]);
+  sy::model::matrix<double, space> logits[2], sums("sums", 1, 3), d_logits("d", 1, 3);
+  sy::model::vector<double, space> log_sum[2], totals("totals", 3);
+  for (std::size_t who = 0; who < 2; ++who) {
+    logits[who] = {"logits", 1, 3};
+    log_sum[who] = {"lse", 1};
+    for (std::size_t v = 0; v < 3; ++v) logits[who](0, v) = z[who][v];
+    log_sum[who](0) = lse[who];
+  }
+  sy::model::vector<std::int32_t, space> targets("targets", 1);
+  targets(0) = 2;
+  sums(0, 0) = hard;
+  sums(0, 1) = lse[0] * lse[0];
+  sums(0, 2) = 1;
+  const train::detail::two_logits<double, space> both{logits[0], logits[1], log_sum[0], log_sum[1], 0};
+  train::detail::soft_loss_kernel<double, space>{both, soft, sums}(0);
+  CHECK(std::abs(sums(0, 0) - (0.75 * hard + 0.25 * wanted)) < 1e-14);
+  train::detail::soft_gradient_kernel<double, space>{both, soft, c_z, weight, targets, sums, totals, d_logits}(0);
+  for (std::size_t v = 0; v < 3; ++v) {
+    const double d = (1 + 2 * c_z * lse[0]) * p[0][v] - 0.75 * (v == 2 ? 1 : 0) - 0.25 * p[1][v];
+    CHECK(std::abs(d_logits(0, v) - weight * d) < 1e-14);
+  }
+}
+
 TEST_CASE("distillation: the loss of both, and its gradient", "[train]") {
   const folder f("trainer_distillation");
   const auto maker = small_text(f);
@@ -266,6 +326,9 @@ TEST_CASE("distillation: the loss of both, and its gradient", "[train]") {
   const auto r = t.step(b), r_alone = alone.step(b);
   CHECK(std::abs(r.loss - r_alone.loss) > 1e-4);
   CHECK(difference(t.gradients(), alone.gradients()) > 1e-3);
+  const allocation_watch watch(false); // the first step has allocated all there is
+  t.step(b);
+  CHECK(watch.count() == 0);
   t.learn_from(nullptr);
   put_bytes(t, bytes_of(alone));
   t.resume(alone.state());
