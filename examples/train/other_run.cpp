@@ -20,6 +20,11 @@ bool same_tokens(const std::string& a, const std::string& b) {
 
 } // namespace
 
+std::string said_by(const std::exception& problem) {
+  const std::string what = problem.what(), prefix = "switchyard: ";
+  return what.starts_with(prefix) ? what.substr(prefix.size()) : what;
+}
+
 std::optional<other_run> find_other_run(const settings& s, const sy::communicator& world,
                                         const sy::transformer_config& here) {
   const std::string& folder = !s.distill.empty() ? s.distill : !s.upcycle.empty() ? s.upcycle : s.finetune;
@@ -34,7 +39,7 @@ std::optional<other_run> find_other_run(const settings& s, const sy::communicato
               other.asked.tokenizer.empty() ? "bytes for tokens" : "the tokenizer " + other.asked.tokenizer,
               "; give the same --tokenizer");
     } catch (const std::exception& problem) {
-      throw sy::invalid_argument(other.option + ": " + problem.what());
+      throw sy::invalid_argument(other.option + ": " + said_by(problem));
     }
   });
   const auto path = sy::train::newest_checkpoint(world, folder);

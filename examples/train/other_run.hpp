@@ -30,6 +30,9 @@ void together(const sy::communicator& world, const Body& body) {
   if (problem) std::rethrow_exception(problem);
 }
 
+/// What an error says, without the library's name in front of it.
+std::string said_by(const std::exception& problem);
+
 /// Another run: its option here, what it was asked for, the model that it has trained and where its weights are.
 struct other_run {
   std::string option;
@@ -83,7 +86,7 @@ std::string take_over(const settings& s, const Mesh& mesh, Trainer& trainer, boo
       trainer.learn_from(sy::train::teacher(exec, model, weights, c.batch / c.micro_batches, c.source_length,
                                             c.target_length, s.teacher_share));
     } catch (const sy::invalid_argument& problem) {
-      throw sy::invalid_argument(other->option + ", the model there: " + problem.what());
+      throw sy::invalid_argument(other->option + ", the model there: " + said_by(problem));
     }
     line << (resumed ? "" : "; ") << s.teacher_share << " of the loss is what that model says";
   }

@@ -38,6 +38,6 @@ expect("${output}" "The \\[.*\\] ?of a layer is")
 
 # Another tokenizer is another model.
 train(1 output ${common} --steps 1 --finetune ${SCRATCH}/run --tokenizer ${SCRATCH}/pieces_bytes.model --out ${SCRATCH}/d)
-expect("${output}" "^train: --finetune = .*it has the tokenizer .*; give the same --tokenizer")
+expect("${output}" "^train: --finetune = ${SCRATCH}/run: it has the tokenizer .*; give the same --tokenizer")
 train(1 output ${common} --steps 1 --tokenizer ${TEXT}/model.md --out ${SCRATCH}/d)
 expect("${output}" "^train: --tokenizer = ")

@@ -82,8 +82,11 @@ void trains_as_one(const std::string& name, train::optimizer_kind kind, std::int
     const std::string shared = name_here(name + "_checkpoint", false);
     const auto root = std::filesystem::temp_directory_path();
     std::filesystem::remove_all(root / shared);
+    std::int64_t late = 0;
     for (std::size_t step = 0; step < 50; ++step) {
+      const allocation_watch watch(false);
       const auto r = t.step(here);
+      if (step > 0) late += watch.count();
       losses = losses && close(r.loss, expected[step].loss, 1e-10) && r.targets == expected[step].targets;
       norms = norms && close(r.gradient_norm, expected[step].gradient_norm, 1e-9);
       if (step != 19) continue;
@@ -93,6 +96,7 @@ void trains_as_one(const std::string& name, train::optimizer_kind kind, std::int
                   close(e.languages[1].loss.nats, middle.languages[1].loss.nats, 1e-10);
       train::save_run(t, root / shared);
     }
+    CHECK(everywhere(late == 0));
     CHECK(everywhere(losses));
     CHECK(everywhere(norms));
     CHECK(everywhere(evaluated));
