@@ -275,7 +275,7 @@ void fail_as_told(const std::array<std::int64_t, Mesh::rank>& extents) {
   sy::fault plan{.rank = world.size() - 1, .phase = phase};
   if (how == "kill") plan.what = sy::fault::action::kill;
   const Mesh mesh(how == "extents" ? world : sy::faulting(world, plan), extents);
-  sy::switch_config config{.d_model = 8, .d_ff = 8, .experts = 4};
+  sy::switch_config config{.d_model = 8, .d_ff = 8, .experts = 8}; // 2 on each of 4 ranks
   config.exchange_chunks = 2; // where slots go in pieces, some are under way when it happens
   const Layer layer(mesh, config);
   const typename Layer::execution_space exec;

@@ -308,7 +308,8 @@ class mpi_backend final : public communicator_backend {
       const int to = (rank_ + other) % size_;
       messages->send(to_send(to), call.send_counts[std::size_t(to)], to, comm_);
     }
-    if (own > 0 && first == 1) std::memcpy(to_receive(rank_), to_send(rank_), static_cast<std::size_t>(own) * call.unit);
+    if (own > 0 && first == 1)
+      std::memcpy(to_receive(rank_), to_send(rank_), static_cast<std::size_t>(own) * call.unit);
     return messages;
   }
 
