@@ -1,0 +1,192 @@
+// SPDX-FileCopyrightText: Switchyard contributors
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "gemm_checks.hpp"
+#include "tensor_machine.hpp"
+#include <catch2/catch_template_test_macros.hpp>
+#include <catch2/catch_test_macros.hpp>
+#include <switchyard/gemm/detail/cuda_pack.hpp>
+#include <switchyard/gemm/detail/tensor_gradient.hpp>
+#include <switchyard/gemm/detail/tensor_product.hpp>
+#include <tuple>
+
+// The kernels for tensor cores, without a GPU: every index, every barrier and every wait of them, on the machine of
+// tensor_machine.hpp.
+
+namespace {
+
+using namespace gemm_checks;
+using switchyard::bfloat16, switchyard::half;
+using tensor_machine::moment;
+namespace detail = switchyard::gemm::detail;
+using exec_space = Kokkos::DefaultHostExecutionSpace;
+
+struct conditions {
+  std::int64_t blocks = 3; // fewer than there is work
+  moment copies = moment::last, products = moment::last;
+  unsigned seed = 1;
+} now;
+
+/// An engine as tensor_engine of gemm/cuda.hpp is one.
+template <template <class> class Math>
+struct engine_on_the_machine {
+  template <class T>
+  struct packed_columns {
+    using value_type = T;
+    Kokkos::View<T*, Kokkos::HostSpace> all;
+    extent k_stride = 0, groups = 0, rows = 0, columns = 0;
+    bool paired = false;
+  };
+  template <class Exec, class T>
+  using packed = packed_columns<T>;
+
+  template <class Exec, class T>
+  static packed<Exec, T> allocate(const Exec&, extent groups, extent rows, extent columns, bool paired = false) {
+    const extent stride = detail::ceil_div(rows, 8) * 8;
+    // In the middle of NaN: nothing outside is to be read. A whole number of chunks, so that it is aligned.
+    const auto size = static_cast<std::size_t>((paired ? 2 : 1) * groups * columns * stride);
+    return {Kokkos::View<T*, Kokkos::HostSpace>("columns", size), stride, groups, rows, columns, paired};
+  }
+  template <class Exec, class T, class View>
+  static void pack(const Exec& exec, const packed<Exec, T>& to, const View& weight, gemm::orientation how,
+                   extent row_begin = 0, int half_of_pair = 0) {
+    detail::pack_columns<T>(exec, weight, how, to.all, to.groups, to.columns, to.k_stride, row_begin,
+                            to.paired ? 2 : 1, half_of_pair);
+    exec.fence("test: weights are packed");
+  }
+  template <class A>
+  static bool direct(const gemm::rows<A, Kokkos::HostSpace>& a) {
+    return reinterpret_cast<std::uintptr_t>(a.values.data()) % 16 == 0 && a.values.stride(0) * sizeof(A) % 16 == 0;
+  }
+  template <class Kernel>
+  static void run(const Kernel& kernel, extent work) {
+    if (work == 0) return;
+    tensor_machine::run(kernel, std::min(work, now.blocks), now.copies, now.products, now.seed);
+  }
+
+  template <class Exec, class A, class T, class Epilogue>
+  static void product(const Exec&, const gemm::row_groups<Kokkos::HostSpace>& groups,
+                      const gemm::rows<A, Kokkos::HostSpace>& a, const packed<Exec, T>& b, const Epilogue& epilogue) {
+    const auto with = [&]<bool Direct>() {
+      using kernel = detail::tensor_product<Math<T>, A, Kokkos::HostSpace, Epilogue, Direct>;
+      const extent tiles = detail::tile_bound(groups, Math<T>::rows),
+                   panels = detail::ceil_div(b.columns, kernel::Width);
+      run(kernel{groups, a, b.all, b.rows, b.columns, b.k_stride, tiles, panels, tiles * panels, epilogue},
+          tiles * panels);
+    };
+    if (std::same_as<A, T> && direct(a))
+      with.template operator()<true>();
+    else
+      with.template operator()<false>();
+  }
+  template <class Exec, class A, class D, class T, class View>
+  static void weight_gradient(const Exec&, const gemm::row_groups<Kokkos::HostSpace>& groups,
+                              const gemm::rows<A, Kokkos::HostSpace>& a, const gemm::rows<D, Kokkos::HostSpace>& d,
+                              const packed<Exec, T>&, const View& gradient, bool accumulate) {
+    const auto with = [&]<bool Direct>() {
+      using kernel = detail::tensor_gradient<Math<T>, A, D, Kokkos::HostSpace, Direct>;
+      const extent k_tiles = detail::ceil_div(a.columns(), extent{Math<T>::rows}),
+                   n_tiles = detail::ceil_div(d.columns(), extent{Math<T>::columns}),
+                   work = groups.groups() * k_tiles * n_tiles;
+      run(kernel{groups, a, d, gradient, a.columns(), d.columns(), k_tiles, n_tiles, work, accumulate}, work);
+    };
+    if (direct(a) && direct(d))
+      with.template operator()<true>();
+    else
+      with.template operator()<false>();
+  }
+};
+
+template <template <class> class Math, class T>
+struct with {
+  using engine = engine_on_the_machine<Math>;
+  using type = T;
+};
+using subjects = std::tuple<with<detail::warp_math, bfloat16>, with<detail::warpgroup_math, bfloat16>>;
+
+/// Whole chunks of whole rows: the path of cp.async. The framed rows of gemm_checks are at odd addresses on purpose.
+template <class Engine, class T>
+double direct_error(const std::vector<extent>& sizes, extent k_count, extent n_count, bool paired) {
+  source values(7, true);
+  const exec_space exec{};
+  const extent groups = static_cast<extent>(sizes.size()),
+               rows = std::accumulate(sizes.begin(), sizes.end(), extent{0});
+  const auto list = groups_of<Kokkos::HostSpace>(sizes, 200);
+  const Kokkos::View<T**, Kokkos::LayoutRight, Kokkos::HostSpace> x("x", rows + 1, detail::ceil_div(k_count, 8) * 8);
+  Kokkos::deep_copy(x, T(std::numeric_limits<float>::quiet_NaN())); // in the last row and behind the last column
+  std::vector<extent> at(static_cast<std::size_t>(rows + 200), rows);
+  std::iota(at.begin(), at.begin() + rows, extent{0});
+  std::shuffle(at.begin(), at.begin() + rows, values.bits());
+  for (extent r = 0; r < rows; ++r)
+    for (extent k = 0; k < k_count; ++k) x(r, k) = T(static_cast<float>(values()));
+  const gemm::rows<T, Kokkos::HostSpace> a(
+      Kokkos::subview(x, Kokkos::ALL, Kokkos::pair<std::size_t, std::size_t>(0, static_cast<std::size_t>(k_count))),
+      index_of<Kokkos::HostSpace>(at));
+  if (!Engine::direct(a)) return 1e300;
+  const auto w = stack<float, Kokkos::HostSpace>(groups, k_count, n_count, values),
+             v = stack<float, Kokkos::HostSpace>(groups, k_count, n_count, values);
+  const auto packed = Engine::template allocate<exec_space, T>(exec, groups, k_count, n_count, paired);
+  Engine::template pack<exec_space, T>(exec, packed, w, gemm::orientation::forward);
+  if (paired) Engine::template pack<exec_space, T>(exec, packed, v, gemm::orientation::forward, 0, 1);
+  double worst = 0;
+  const auto check = [&]<bool Paired>() {
+    const recording<float, Kokkos::HostSpace, Paired> result(list, n_count);
+    gemm::grouped_product<Engine>(exec, list, a, packed, result);
+    if (!result.called_once(rows)) worst = 1e301;
+    for (extent g = 0, r = 0; g < groups; ++g)
+      for (extent end = r + sizes[static_cast<std::size_t>(g)]; r < end; ++r)
+        for (extent n = 0; n < n_count; ++n) {
+          float want = 0, other = 0;
+          for (extent k = 0; k < k_count; ++k) {
+            want += static_cast<float>(x(at[static_cast<std::size_t>(r)], k)) * w(g, k, n);
+            other += static_cast<float>(x(at[static_cast<std::size_t>(r)], k)) * v(g, k, n);
+          }
+          const double got = static_cast<double>(result.gates(r, n)), got_other = static_cast<double>(result.sums(r, n));
+          if (!(std::abs(got - static_cast<double>(want)) <= worst)) worst = std::abs(got - static_cast<double>(want));
+          if (Paired && !(got_other == static_cast<double>(other))) worst = 1e302;
+        }
+  };
+  if (paired)
+    check.template operator()<true>();
+  else
+    check.template operator()<false>();
+  return worst;
+}
+
+} // namespace
+
+TEMPLATE_LIST_TEST_CASE("tensor cores: products, rows at any address", "", subjects) {
+  using engine = typename TestType::engine;
+  using T = typename TestType::type;
+  now = {};
+  CHECK(product_error<engine, exec_space, T, T>({5, 0, 1, 129}, 70, 100, shape::plain, true, true) == 0);
+  CHECK(product_error<engine, exec_space, T, T>({0, 19}, 100, 3, shape::stacked, true, true) == 0);
+  CHECK(product_error<engine, exec_space, T, T>({9, 2}, 17, 70, shape::paired, true, true) == 0);
+  CHECK(product_error<engine, exec_space, T, T>({1, 7, 0}, 1, 1, shape::transposed, true, true) == 0);
+  CHECK(product_error<engine, exec_space, T, T>({30, 41}, 129, 33, shape::plain, false, false) < 16);
+}
+
+TEMPLATE_LIST_TEST_CASE("tensor cores: products, whole chunks, copies and products early and late", "", subjects) {
+  using engine = typename TestType::engine;
+  using T = typename TestType::type;
+  for (const moment copies : {moment::first, moment::last})
+    for (const moment products : {moment::first, moment::last})
+      for (const bool paired : {false, true}) {
+        CAPTURE(static_cast<int>(copies), static_cast<int>(products), paired);
+        now = {2, copies, products, 5};
+        CHECK(direct_error<engine, T>({3, 0, 131, 70}, 600, 40, paired) == 0); // ten steps: every stage, twice
+        CHECK(direct_error<engine, T>({3, 0, 1, 7}, 44, 300, paired) == 0);
+      }
+}
+
+TEMPLATE_LIST_TEST_CASE("tensor cores: weight gradients", "", subjects) {
+  using engine = typename TestType::engine;
+  using T = typename TestType::type;
+  for (const moment copies : {moment::first, moment::last}) {
+    now = {2, copies, copies == moment::first ? moment::last : moment::first, 9};
+    CHECK(gradient_error<engine, exec_space, T, T, T>({70, 0, 1, 130}, 100, 17, false, true) == 0);
+    CHECK(gradient_error<engine, exec_space, T, T, T>({3, 0, 18}, 130, 40, true, true) == 0);
+  }
+  now = {};
+  CHECK(gradient_error<engine, exec_space, T, T, T>({0, 0}, 70, 130, false, false) == 0);
+  CHECK(gradient_error<engine, exec_space, T, T, T>({200, 3}, 20, 300, false, false) < 16);
+}
