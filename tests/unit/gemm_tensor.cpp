@@ -4,6 +4,7 @@
 #include "tensor_machine.hpp"
 #include <catch2/catch_template_test_macros.hpp>
 #include <catch2/catch_test_macros.hpp>
+#include <switchyard/gemm/detail/between_kernels.hpp>
 #include <switchyard/gemm/detail/cuda_pack.hpp>
 #include <switchyard/gemm/detail/tensor_gradient.hpp>
 #include <switchyard/gemm/detail/tensor_product.hpp>
@@ -49,8 +50,8 @@ struct engine_on_the_machine {
   template <class Exec, class T, class View>
   static void pack(const Exec& exec, const packed<Exec, T>& to, const View& weight, gemm::orientation how,
                    extent row_begin = 0, int half_of_pair = 0) {
-    detail::pack_columns<T>(exec, weight, how, to.all, to.groups, to.columns, to.k_stride, row_begin,
-                            to.paired ? 2 : 1, half_of_pair);
+    detail::pack_columns<T>(exec, weight, how, to.all, to.groups, to.columns, to.k_stride, row_begin, to.paired ? 2 : 1,
+                            half_of_pair);
     exec.fence("test: weights are packed");
   }
   template <class A>
@@ -101,7 +102,8 @@ struct with {
   using engine = engine_on_the_machine<Math>;
   using type = T;
 };
-using subjects = std::tuple<with<detail::warp_math, bfloat16>, with<detail::warpgroup_math, bfloat16>>;
+using subjects = std::tuple<with<detail::warp_math, bfloat16>, with<detail::warpgroup_math, bfloat16>,
+                            with<detail::scalar_loads_math, half>>;
 
 /// Whole chunks of whole rows: the path of cp.async. The framed rows of gemm_checks are at odd addresses on purpose.
 template <class Engine, class T>
@@ -140,7 +142,8 @@ double direct_error(const std::vector<extent>& sizes, extent k_count, extent n_c
             want += static_cast<float>(x(at[static_cast<std::size_t>(r)], k)) * w(g, k, n);
             other += static_cast<float>(x(at[static_cast<std::size_t>(r)], k)) * v(g, k, n);
           }
-          const double got = static_cast<double>(result.gates(r, n)), got_other = static_cast<double>(result.sums(r, n));
+          const double got = static_cast<double>(result.gates(r, n)),
+                       got_other = static_cast<double>(result.sums(r, n));
           if (!(std::abs(got - static_cast<double>(want)) <= worst)) worst = std::abs(got - static_cast<double>(want));
           if (Paired && !(got_other == static_cast<double>(other))) worst = 1e302;
         }
@@ -189,4 +192,93 @@ TEMPLATE_LIST_TEST_CASE("tensor cores: weight gradients", "", subjects) {
   now = {};
   CHECK(gradient_error<engine, exec_space, T, T, T>({0, 0}, 70, 130, false, false) == 0);
   CHECK(gradient_error<engine, exec_space, T, T, T>({200, 3}, 20, 300, false, false) < 16);
+}
+
+// ---- around a BLAS ------------------------------------------------------------------------------------
+
+namespace {
+
+/// What cuBLAS does with a batched_call, by the manual: everything is column-major.
+template <class T>
+void call(const detail::batched_call& c, const T* left, const T* right, double* sums, bool add) {
+  for (extent i = 0; i < c.count; ++i)
+    for (extent row = 0; row < c.m; ++row)
+      for (extent column = 0; column < c.n; ++column) {
+        double& sum = sums[i * c.stride + column * c.pitch + row];
+        double all = add ? sum : 0;
+        for (extent k = 0; k < c.k; ++k)
+          all += left[i * c.left_stride + (c.left_transposed ? row * c.left_pitch + k : k * c.left_pitch + row)] *
+                 right[i * c.right_stride +
+                       (c.right_transposed ? k * c.right_pitch + column : column * c.right_pitch + k)];
+        sum = all;
+      }
+}
+
+/// basic_cublas_engine of gemm/cublas.hpp with that in the place of cuBLAS, and room for seven rows.
+struct engine_on_a_blas {
+  template <class Exec, class T>
+  using packed = engine_on_the_machine<detail::warp_math>::packed<Exec, T>;
+
+  template <class Exec, class T>
+  static packed<Exec, T> allocate(const Exec&, extent groups, extent rows, extent columns, bool paired = false) {
+    const auto size = static_cast<std::size_t>((paired ? 2 : 1) * groups * columns * rows);
+    return {Kokkos::View<T*, Kokkos::HostSpace>("columns", size), rows, groups, rows, columns, paired};
+  }
+  template <class Exec, class T, class View>
+  static void pack(const Exec& exec, const packed<Exec, T>& to, const View& weight, gemm::orientation how,
+                   extent row_begin = 0, int half_of_pair = 0) {
+    engine_on_the_machine<detail::warp_math>::pack<Exec, T>(exec, to, weight, how, row_begin, half_of_pair);
+  }
+
+  static constexpr extent room = 7;
+  static extent each(const gemm::row_groups<Kokkos::HostSpace>& groups) { return groups.offset(1); }
+  template <class T>
+  static std::vector<T> line_up(const gemm::rows<T, Kokkos::HostSpace>& from, extent each,
+                                const detail::pieces_of_groups::piece& piece) {
+    std::vector<T> to(static_cast<std::size_t>(piece.groups * piece.rows * from.columns()));
+    const detail::line_up_kernel<T, T, Kokkos::HostSpace> kernel{from, to.data(), each, piece};
+    for (extent i = 0; i < static_cast<extent>(to.size()); ++i) kernel(i);
+    return to;
+  }
+
+  template <class Exec, class A, class T, class Epilogue>
+  static void product(const Exec&, const gemm::row_groups<Kokkos::HostSpace>& groups,
+                      const gemm::rows<A, Kokkos::HostSpace>& a, const packed<Exec, T>& b, const Epilogue& epilogue) {
+    const extent width = (Epilogue::paired ? 2 : 1) * b.columns;
+    detail::pieces_of_groups(groups.groups(), each(groups), room, 1).for_each([&](const auto& piece) {
+      const extent rows = piece.groups * piece.rows;
+      if (rows > room) throw std::runtime_error("more rows than there is room for");
+      const auto left = line_up(a, each(groups), piece);
+      std::vector<double> sums(static_cast<std::size_t>(rows * width), std::numeric_limits<double>::quiet_NaN());
+      call(detail::product_call(piece.groups, piece.rows, width, b.rows, b.k_stride, b.rows, piece.rows * b.rows),
+           b.all.data() + piece.group * width * b.k_stride, left.data(), sums.data(), false);
+      const detail::epilogue_kernel<double, Epilogue> kernel{sums.data(), each(groups), b.columns, piece, epilogue};
+      for (extent i = 0; i < rows * detail::ceil_div(b.columns, 8); ++i) kernel(i);
+    });
+  }
+  template <class Exec, class A, class D, class T, class View>
+  static void weight_gradient(const Exec&, const gemm::row_groups<Kokkos::HostSpace>& groups,
+                              const gemm::rows<A, Kokkos::HostSpace>& a, const gemm::rows<D, Kokkos::HostSpace>& d,
+                              const packed<Exec, T>&, const View& gradient, bool accumulate) {
+    const extent k = a.columns(), n = d.columns();
+    detail::pieces_of_groups(groups.groups(), each(groups), room, 1).for_each([&](const auto& piece) {
+      const auto left = line_up(a, each(groups), piece), right = line_up(d, each(groups), piece);
+      call(detail::gradient_call(piece.groups, piece.rows, k, n, k, piece.rows * k, n, piece.rows * n), right.data(),
+           left.data(), gradient.data() + piece.group * k * n, accumulate || piece.row > 0);
+    });
+  }
+};
+
+} // namespace
+
+TEST_CASE("a BLAS is told the right matrices, in pieces of equal groups") {
+  using engine = engine_on_a_blas;
+  for (const std::vector<extent>& sizes : {std::vector<extent>{5}, {3, 3, 3, 3, 3}, {9, 9}, {23}, {1, 1, 1}}) {
+    CAPTURE(sizes);
+    CHECK(product_error<engine, exec_space, double, double>(sizes, 6, 11, shape::plain, true, true) == 0);
+    CHECK(product_error<engine, exec_space, double, double>(sizes, 5, 8, shape::stacked, false, true) == 0);
+    CHECK(product_error<engine, exec_space, double, double>(sizes, 3, 17, shape::paired, true, true) == 0);
+    CHECK(gradient_error<engine, exec_space, double, double, double>(sizes, 5, 9, false, true) == 0);
+    CHECK(gradient_error<engine, exec_space, double, double, double>(sizes, 4, 3, true, true) == 0);
+  }
 }

@@ -221,9 +221,9 @@ struct machine {
     const auto bytes = [&](int from) { return static_cast<std::uint32_t>(descriptor >> from & 0x3fff) << 4; };
     const auto u = [](int i) { return static_cast<std::uint32_t>(i); };
     const std::uint32_t start = bytes(0), leading = bytes(16), stride = bytes(32);
-    const std::uint32_t plain =
-        mn_major ? start + u(mn % 64) * 2 + u(mn / 64) * leading + u(k % 8) * 128 + u(k / 8) * stride
-                 : start + u(mn % 8) * 128 + u(mn / 8) * stride + u(k) * 2;
+    const std::uint32_t plain = mn_major
+                                    ? start + u(mn % 64) * 2 + u(mn / 64) * leading + u(k % 8) * 128 + u(k / 8) * stride
+                                    : start + u(mn % 8) * 128 + u(mn / 8) * stride + u(k) * 2;
     return number(read<std::uint16_t>(plain ^ (plain >> 3 & 0x70)), half);
   }
   static void carry_out(const product& p) {

@@ -44,8 +44,8 @@ struct tensor_engine {
   template <class Exec, class T>
   using packed = cuda_packed<T, typename Exec::memory_space>;
 
-  /// As portable_engine. double and float, and all types on a GPU whose blocks have too little shared memory, are the
-  /// portable kernels'.
+  /// As portable_engine. double and float are the portable kernels', and all types on a GPU that is older than sm_80 or
+  /// whose blocks have too little shared memory.
   template <class Exec, class T>
   static packed<Exec, T> allocate(const Exec& exec, std::int64_t groups, std::int64_t rows, std::int64_t columns,
                                   bool paired = false) {
@@ -116,9 +116,12 @@ struct tensor_engine {
   };
   template <class T>
   static bool runs(const Kokkos::Cuda& exec) {
-    if constexpr (sizeof(T) == 2)
-      return detail::tensor_product<Math<T>, T, Kokkos::CudaSpace, any_epilogue, true>::shared_bytes + 1024 <=
-             exec.cuda_device_prop().sharedMemPerBlockOptin;
+    if constexpr (sizeof(T) == 2) {
+      const auto& gpu = exec.cuda_device_prop();
+      return gpu.major >= 8 &&
+             detail::tensor_product<Math<T>, T, Kokkos::CudaSpace, any_epilogue, true>::shared_bytes + 1024 <=
+                 gpu.sharedMemPerBlockOptin;
+    }
     return false;
   }
 
@@ -126,8 +129,9 @@ struct tensor_engine {
   static void launch_product(const Exec& exec, const row_groups<typename Exec::memory_space>& groups,
                              const rows<A, typename Exec::memory_space>& a, const packed<Exec, T>& b,
                              const Epilogue& epilogue) {
-    using kernel = detail::tensor_product<Math<T>, A, typename Exec::memory_space, Epilogue, Direct>;
-    const std::int64_t tiles = detail::tile_bound(groups, Math<T>::rows),
+    using math = std::conditional_t<Direct, Math<T>, detail::scalar_loads_math<T>>;
+    using kernel = detail::tensor_product<math, A, typename Exec::memory_space, Epilogue, Direct>;
+    const std::int64_t tiles = detail::tile_bound(groups, math::rows),
                        panels = detail::ceil_div(b.columns, kernel::Width);
     detail::launch(exec, "switchyard::gemm::product", tiles * panels,
                    kernel{groups, a, b.columns_by_columns, b.rows, b.columns, b.k_stride, tiles, panels, tiles * panels,
@@ -137,9 +141,10 @@ struct tensor_engine {
   static void launch_gradient(const Exec& exec, const row_groups<typename Exec::memory_space>& groups,
                               const rows<A, typename Exec::memory_space>& a,
                               const rows<D, typename Exec::memory_space>& d, const View& gradient, bool accumulate) {
-    using kernel = detail::tensor_gradient<Math<T>, A, D, typename Exec::memory_space, Direct>;
-    const std::int64_t k_tiles = detail::ceil_div(a.columns(), Math<T>::rows),
-                       n_tiles = detail::ceil_div(d.columns(), Math<T>::columns),
+    using math = std::conditional_t<Direct, Math<T>, detail::scalar_loads_math<T>>;
+    using kernel = detail::tensor_gradient<math, A, D, typename Exec::memory_space, Direct>;
+    const std::int64_t k_tiles = detail::ceil_div(a.columns(), math::rows),
+                       n_tiles = detail::ceil_div(d.columns(), math::columns),
                        work = groups.groups() * k_tiles * n_tiles;
     detail::launch(exec, "switchyard::gemm::weight_gradient", work,
                    kernel{groups, a, d, gradient, a.columns(), d.columns(), k_tiles, n_tiles, work, accumulate});

@@ -20,7 +20,7 @@ inline void require_success(cudaError_t result, const char* what) {
 /// Blocks stay and take one piece of work after another. Two would not fit on a multiprocessor.
 template <class Kernel>
 __global__ void __launch_bounds__(Kernel::threads, 1) run_on_cuda(const __grid_constant__ Kernel kernel) {
-#if defined(__CUDA_ARCH__)
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800 // older: the engines do not launch it
   kernel.template run<cuda_machine>();
 #endif
 }
@@ -35,8 +35,8 @@ void launch(const Kokkos::Cuda& exec, const char* label, std::int64_t work, cons
   std::uint64_t id = 0;
   const bool watched = Kokkos::Tools::profileLibraryLoaded();
   if (watched) Kokkos::Tools::beginParallelFor(label, Kokkos::Tools::Experimental::device_id(exec), &id);
-  require_success(
-      cudaFuncSetAttribute(run_on_cuda<Kernel>, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes), label);
+  require_success(cudaSetDevice(exec.cuda_device()), label);
+  require_success(cudaFuncSetAttribute(run_on_cuda<Kernel>, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes), label);
   run_on_cuda<Kernel><<<static_cast<unsigned>(blocks), Kernel::threads, bytes, exec.cuda_stream()>>>(kernel);
   require_success(cudaGetLastError(), label);
   if (watched) Kokkos::Tools::endParallelFor(id);

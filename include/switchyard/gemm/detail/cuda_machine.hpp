@@ -17,10 +17,16 @@ namespace switchyard::gemm::detail {
 
 /// Blocks of 256 threads, one-dimensional, with dynamic shared memory. Addresses are of the shared window.
 struct cuda_machine {
-#if defined(__CUDA_ARCH__)
-  __device__ static int thread() { return static_cast<int>(threadIdx.x); }
-  __device__ static std::int64_t block() { return blockIdx.x; }
-  __device__ static std::int64_t blocks() { return gridDim.x; }
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+  __device__ static int thread() {
+    return static_cast<int>(threadIdx.x);
+  }
+  __device__ static std::int64_t block() {
+    return blockIdx.x;
+  }
+  __device__ static std::int64_t blocks() {
+    return gridDim.x;
+  }
 
   /// The block's memory from the first multiple of 1024 on: the pattern of swizzled tiles repeats there.
   __device__ static std::uint32_t memory() {
@@ -37,7 +43,9 @@ struct cuda_machine {
                  "r"(bytes)
                  : "memory");
   }
-  __device__ static void commit() { asm volatile("cp.async.commit_group;\n" ::: "memory"); }
+  __device__ static void commit() {
+    asm volatile("cp.async.commit_group;\n" ::: "memory");
+  }
   /// Until at most `pending` of this thread's groups of copies are under way.
   template <int pending>
   __device__ static void wait() {
@@ -51,7 +59,9 @@ struct cuda_machine {
 #endif
     __syncthreads();
   }
-  __device__ static void warp_barrier() { __syncwarp(); }
+  __device__ static void warp_barrier() {
+    __syncwarp();
+  }
 
   __device__ static void store(std::uint32_t to, std::uint32_t a, std::uint32_t b, std::uint32_t c, std::uint32_t d) {
     asm volatile("st.shared.v4.b32 [%0], {%1, %2, %3, %4};\n" ::"r"(to), "r"(a), "r"(b), "r"(c), "r"(d) : "memory");
@@ -119,7 +129,9 @@ struct cuda_machine {
     hold(sum);
     asm volatile("wgmma.fence.sync.aligned;\n" ::: "memory");
   }
-  __device__ static void warpgroup_commit() { asm volatile("wgmma.commit_group.sync.aligned;\n" ::: "memory"); }
+  __device__ static void warpgroup_commit() {
+    asm volatile("wgmma.commit_group.sync.aligned;\n" ::: "memory");
+  }
   template <int pending>
   __device__ static void warpgroup_wait(float (&sum)[32][4]) {
     asm volatile("wgmma.wait_group.sync.aligned %0;\n" ::"n"(pending) : "memory");

@@ -8,8 +8,8 @@
 namespace switchyard::gemm::detail {
 
 /// W [groups, K, N] -> to [groups * step, N, k_stride] from k_begin on, matrix group * step + half; or, where W is
-/// already [groups, N, K] (transposed), its rows as they are. 32 x 32 numbers per team, through its memory, so that both
-/// sides are read and written along rows.
+/// already [groups, N, K] (transposed), its rows as they are. 32 x 32 numbers per team, through its memory, so that
+/// both sides are read and written along rows.
 template <class T, class W, class Space>
 struct pack_columns_kernel {
   static constexpr int Tile = 32, Rows = 8;
@@ -19,7 +19,7 @@ struct pack_columns_kernel {
   std::int64_t n_count, k_stride, k_begin, k_count, step, half;
   bool transposed;
 
-  static std::size_t scratch_bytes() { return Tile * (Tile + 1) * sizeof(T); }
+  KOKKOS_FUNCTION static std::size_t scratch_bytes() { return Tile * (Tile + 1) * sizeof(T); }
 
   template <class Member>
   KOKKOS_FUNCTION void operator()(const Member& member) const {
@@ -53,11 +53,10 @@ void pack_columns(const Exec& exec, const View& weight, orientation how,
   const std::int64_t k_count = static_cast<std::int64_t>(weight.extent(transposed ? 2 : 1));
   const std::int64_t tasks = groups * ceil_div(k_count, kernel::Tile) * ceil_div(n_count, kernel::Tile);
   if (tasks == 0) return;
-  Kokkos::parallel_for(
-      "switchyard::gemm::pack",
-      Kokkos::TeamPolicy<Exec>(exec, static_cast<int>(tasks), Kokkos::AUTO)
-          .set_scratch_size(0, Kokkos::PerTeam(static_cast<int>(kernel::scratch_bytes() + 16))),
-      kernel{weight, to, n_count, k_stride, row_begin, k_count, step, half, transposed});
+  Kokkos::parallel_for("switchyard::gemm::pack",
+                       Kokkos::TeamPolicy<Exec>(exec, static_cast<int>(tasks), Kokkos::AUTO)
+                           .set_scratch_size(0, Kokkos::PerTeam(static_cast<int>(kernel::scratch_bytes() + 16))),
+                       kernel{weight, to, n_count, k_stride, row_begin, k_count, step, half, transposed});
 }
 
 } // namespace switchyard::gemm::detail

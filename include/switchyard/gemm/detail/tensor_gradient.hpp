@@ -108,11 +108,9 @@ struct tensor_gradient {
       const gradient_place at = place_of(work);
       typename Math::sums sum;
       SWITCHYARD_UNROLL
-      for (int i = 0; i < Math::row_tiles; ++i)
-        SWITCHYARD_UNROLL
-        for (int j = 0; j < Math::blocks; ++j)
-          SWITCHYARD_UNROLL
-          for (int e = 0; e < 4; ++e) sum[i][j][e] = 0;
+      for (int i = 0; i < Math::row_tiles; ++i) SWITCHYARD_UNROLL
+      for (int j = 0; j < Math::blocks; ++j) SWITCHYARD_UNROLL
+      for (int e = 0; e < 4; ++e) sum[i][j][e] = 0;
       for (std::int64_t row = at.begin; row < at.end; row += line_numbers) steps.template step<true>(sum);
       Math::template finish<Machine>(sum);
       write<Machine>(at, sum);

@@ -6,8 +6,8 @@
 
 /// \file
 /// Products of two tiles in shared memory, 256 threads, sums in registers. Plain: left [rows][64], right [columns][64],
-/// both by lines, sum = left right^T. Transposed: left [64][rows], right [64][columns], in blocks of 64 columns, each 64
-/// lines; sum = left^T right.
+/// both by lines, sum = left right^T. Transposed: left [64][rows], right [64][columns], in blocks of 64 columns, each
+/// 64 lines; sum = left^T right.
 ///
 /// sum[i][j][2 h + e] of lane l of a warp is the element
 ///   row     row_of(thread)    + 16 i + 8 h + l / 4
@@ -20,15 +20,15 @@ KOKKOS_INLINE_FUNCTION std::uint32_t transposed_offset(int line, int column) {
   return chunk_offset(column / line_numbers * line_numbers + line, column % line_numbers / chunk_numbers);
 }
 
-/// mma.sync, from sm_80 on: 4 x 2 warps, each 32 rows and 64 columns.
-template <class T>
-struct warp_math {
+/// mma.sync, from sm_80 on: 4 x 2 warps, each 16 RowTiles rows and 64 columns.
+template <class T, int RowTiles>
+struct warps_math {
   using type = T;
-  static constexpr int threads = 256, rows = 128, columns = 128, stages = 4, ahead = 3, in_flight = 0;
-  static constexpr int row_tiles = 2, blocks = 8;
+  static constexpr int threads = 256, rows = 64 * RowTiles, columns = 128, stages = 4, ahead = 3, in_flight = 0;
+  static constexpr int row_tiles = RowTiles, blocks = 8;
   using sums = float[row_tiles][blocks][4];
 
-  KOKKOS_FUNCTION static int row_of(int thread) { return (thread >> 5 & 3) * 32; }
+  KOKKOS_FUNCTION static int row_of(int thread) { return (thread >> 5 & 3) * 16 * RowTiles; }
   KOKKOS_FUNCTION static int column_of(int thread) { return (thread >> 7) * 64; }
 
   template <bool Transposed, class Machine>
@@ -56,10 +56,9 @@ struct warp_math {
           Machine::template load_matrices<false>(
               right + chunk_offset(column + 16 * j + 8 * upper + low, k / chunk_numbers + second), b[j]);
       SWITCHYARD_UNROLL
-      for (int i = 0; i < row_tiles; ++i)
-        SWITCHYARD_UNROLL
-        for (int j = 0; j < blocks; ++j)
-          Machine::template multiply<T>(sum[i][j], a[i], b[j / 2][j % 2 * 2], b[j / 2][j % 2 * 2 + 1]);
+      for (int i = 0; i < row_tiles; ++i) SWITCHYARD_UNROLL
+      for (int j = 0; j < blocks; ++j)
+        Machine::template multiply<T>(sum[i][j], a[i], b[j / 2][j % 2 * 2], b[j / 2][j % 2 * 2 + 1]);
     }
   }
   template <class Machine>
@@ -67,6 +66,13 @@ struct warp_math {
   template <class Machine>
   KOKKOS_FUNCTION static void finish(sums&) {}
 };
+
+template <class T>
+struct warp_math : warps_math<T, 2> {};
+
+/// For rows that are no multiple of 16 bytes, whose loads take longer than the products: less code to compile.
+template <class T>
+struct scalar_loads_math : warps_math<T, 1> {};
 
 /// wgmma, sm_90a: two groups of 4 warps, each 64 rows and all 256 columns. A product of one step may run on while the
 /// next step's begins.
@@ -84,13 +90,13 @@ struct warpgroup_math {
   /// to the next (transposed tiles of more than one); bytes from 8 lines to the next 8.
   KOKKOS_FUNCTION static std::uint64_t describe(std::uint32_t address, std::uint32_t block_bytes) {
     constexpr std::uint64_t swizzle_128 = 1, eight_lines = 8 * line_bytes_shared;
-    return std::uint64_t{(address & 0x3ffffu) >> 4} | std::uint64_t{block_bytes >> 4} << 16 |
-           (eight_lines >> 4) << 32 | swizzle_128 << 62;
+    return std::uint64_t{(address & 0x3ffffu) >> 4} | std::uint64_t{block_bytes >> 4} << 16 | (eight_lines >> 4) << 32 |
+           swizzle_128 << 62;
   }
 
   template <bool Transposed, class Machine>
   KOKKOS_FUNCTION static void multiply(std::uint32_t left, std::uint32_t right, sums& sum) {
-    constexpr std::uint32_t block_bytes = line_numbers * line_bytes_shared; // 64 lines: also 64 rows of a plain tile
+    constexpr std::uint32_t block_bytes = line_numbers * line_bytes_shared;  // 64 lines: also 64 rows of a plain tile
     constexpr std::uint32_t step = Transposed ? 16 * line_bytes_shared : 32; // 16 lines, or 16 numbers of a line
     const std::uint32_t mine = left + static_cast<std::uint32_t>(Machine::thread() >> 7) * block_bytes;
     Machine::warpgroup_begin(sum[0]);

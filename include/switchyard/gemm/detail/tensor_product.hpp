@@ -113,11 +113,9 @@ struct tensor_product {
       if (at.tile.group < 0) continue;
       typename Math::sums sum;
       SWITCHYARD_UNROLL
-      for (int i = 0; i < Math::row_tiles; ++i)
-        SWITCHYARD_UNROLL
-        for (int j = 0; j < Math::blocks; ++j)
-          SWITCHYARD_UNROLL
-          for (int e = 0; e < 4; ++e) sum[i][j][e] = 0;
+      for (int i = 0; i < Math::row_tiles; ++i) SWITCHYARD_UNROLL
+      for (int j = 0; j < Math::blocks; ++j) SWITCHYARD_UNROLL
+      for (int e = 0; e < 4; ++e) sum[i][j][e] = 0;
       for (std::int64_t k = 0; k < k_count; k += line_numbers) steps.template step<false>(sum);
       Math::template finish<Machine>(sum);
       write<Machine>(at, sum);
@@ -136,32 +134,30 @@ struct tensor_product {
     const std::uint32_t own =
         Machine::memory() + static_cast<std::uint32_t>(pipeline_bytes) + static_cast<std::uint32_t>(thread >> 5) * 4096;
     SWITCHYARD_UNROLL
-    for (int i = 0; i < Math::row_tiles; ++i)
+    for (int i = 0; i < Math::row_tiles; ++i) SWITCHYARD_UNROLL
+    for (int p = 0; p < Math::blocks / 8; ++p) {
+      Machine::warp_barrier(); // the last piece has been read
       SWITCHYARD_UNROLL
-      for (int p = 0; p < Math::blocks / 8; ++p) {
-        Machine::warp_barrier(); // the last piece has been read
-        SWITCHYARD_UNROLL
-        for (int j = 0; j < 8; ++j)
-          SWITCHYARD_UNROLL
-          for (int h = 0; h < 2; ++h)
-            Machine::store(own + turned(8 * h + lane / 4, 8 * j + lane % 4 * 2), sum[i][8 * p + j][2 * h],
-                           sum[i][8 * p + j][2 * h + 1]);
-        Machine::warp_barrier();
-        const std::int64_t row = at.tile.begin + Math::row_of(thread) + 16 * i;
-        const std::int64_t column = at.column + (Math::column_of(thread) + 64 * p) / Matrices;
-        constexpr int to_a_row = 8 / Matrices, rows_at_once = 32 / to_a_row; // pieces of 8 columns, or pairs of them
-        SWITCHYARD_KEEP_LOOP
-        for (int r = lane / to_a_row; r < 16; r += rows_at_once) {
-          const int piece = lane % to_a_row;
-          const std::int64_t left = n_count - column - 8 * piece;
-          if (row + r < at.tile.end && left > 0)
-            hand_over<Machine>(at.tile.group, row + r, column + 8 * piece, left < 8 ? static_cast<int>(left) : 8, own,
-                               r, piece);
-        }
+      for (int j = 0; j < 8; ++j) SWITCHYARD_UNROLL
+      for (int h = 0; h < 2; ++h)
+        Machine::store(own + turned(8 * h + lane / 4, 8 * j + lane % 4 * 2), sum[i][8 * p + j][2 * h],
+                       sum[i][8 * p + j][2 * h + 1]);
+      Machine::warp_barrier();
+      const std::int64_t row = at.tile.begin + Math::row_of(thread) + 16 * i;
+      const std::int64_t column = at.column + (Math::column_of(thread) + 64 * p) / Matrices;
+      constexpr int to_a_row = 8 / Matrices, rows_at_once = 32 / to_a_row; // pieces of 8 columns, or pairs of them
+      SWITCHYARD_KEEP_LOOP
+      for (int r = lane / to_a_row; r < 16; r += rows_at_once) {
+        const int piece = lane % to_a_row;
+        const std::int64_t left = n_count - column - 8 * piece;
+        if (row + r < at.tile.end && left > 0)
+          hand_over<Machine>(at.tile.group, row + r, column + 8 * piece, left < 8 ? static_cast<int>(left) : 8, own, r,
+                             piece);
       }
+    }
   }
 
-  /// Whole pieces from registers, the last ones of a row where they lie.
+  /// Whole pieces from registers; the last ones of a row number by number, which keeps the code small.
   template <class Machine>
   KOKKOS_FUNCTION void hand_over(std::int64_t group, std::int64_t row, std::int64_t column, int n, std::uint32_t own,
                                  int r, int piece) const {
@@ -173,7 +169,9 @@ struct tensor_product {
         Machine::load(second, value);
         epilogue(group, row, column, 8, gate, value);
       } else {
-        epilogue(group, row, column, n, Machine::pointer(first), Machine::pointer(second));
+        SWITCHYARD_KEEP_LOOP
+        for (int j = 0; j < n; ++j)
+          epilogue(group, row, column + j, 1, Machine::pointer(first) + j, Machine::pointer(second) + j);
       }
     } else {
       const std::uint32_t first = own + turned(r, 8 * piece);
@@ -182,7 +180,8 @@ struct tensor_product {
         Machine::load(first, value);
         epilogue(group, row, column, 8, value);
       } else {
-        epilogue(group, row, column, n, Machine::pointer(first));
+        SWITCHYARD_KEEP_LOOP
+        for (int j = 0; j < n; ++j) epilogue(group, row, column + j, 1, Machine::pointer(first) + j);
       }
     }
   }
