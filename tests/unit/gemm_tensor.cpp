@@ -172,13 +172,12 @@ TEMPLATE_LIST_TEST_CASE("tensor cores: products, whole chunks, copies and produc
   using engine = typename TestType::engine;
   using T = typename TestType::type;
   for (const moment copies : {moment::first, moment::last})
-    for (const moment products : {moment::first, moment::last})
-      for (const bool paired : {false, true}) {
-        CAPTURE(static_cast<int>(copies), static_cast<int>(products), paired);
-        now = {2, copies, products, 5};
-        CHECK(direct_error<engine, T>({3, 0, 131, 70}, 600, 40, paired) == 0); // ten steps: every stage, twice
-        CHECK(direct_error<engine, T>({3, 0, 1, 7}, 44, 300, paired) == 0);
-      }
+    for (const bool paired : {false, true}) {
+      CAPTURE(static_cast<int>(copies), paired);
+      now = {2, copies, copies == moment::first ? moment::last : moment::first, 5};
+      CHECK(direct_error<engine, T>({3, 0, 131, 2}, 400, 40, paired) == 0); // seven steps: every stage, and again
+      CHECK(direct_error<engine, T>({3, 0, 1, 7}, 44, 300, paired) == 0);
+    }
 }
 
 TEMPLATE_LIST_TEST_CASE("tensor cores: weight gradients", "", subjects) {
