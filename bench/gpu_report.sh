@@ -30,7 +30,7 @@ while [ $# -gt 0 ]; do
     --seconds) seconds=$2 && shift ;;
     --no-wgmma) wgmma=OFF ;;
     --tests) tests=ON ;;
-    -h | --help) sed -n '2,18p' "$0" | cut -c3-; exit 0 ;;
+    -h | --help) sed -n '2,17p' "$0" | cut -c3-; exit 0 ;;
     *) echo "gpu_report: unknown option '$1' (see --help)" >&2; exit 2 ;;
   esac
   shift
