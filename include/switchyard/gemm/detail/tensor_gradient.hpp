@@ -107,10 +107,7 @@ struct tensor_gradient {
     for (std::int64_t work = Machine::block(); work < work_count; work += Machine::blocks()) {
       const gradient_place at = place_of(work);
       typename Math::sums sum;
-      SWITCHYARD_UNROLL
-      for (int i = 0; i < Math::row_tiles; ++i) SWITCHYARD_UNROLL
-      for (int j = 0; j < Math::blocks; ++j) SWITCHYARD_UNROLL
-      for (int e = 0; e < 4; ++e) sum[i][j][e] = 0;
+      set_zero(sum);
       for (std::int64_t row = at.begin; row < at.end; row += line_numbers) steps.template step<true>(sum);
       Math::template finish<Machine>(sum);
       write<Machine>(at, sum);

@@ -20,6 +20,12 @@ KOKKOS_INLINE_FUNCTION std::uint32_t transposed_offset(int line, int column) {
   return chunk_offset(column / line_numbers * line_numbers + line, column % line_numbers / chunk_numbers);
 }
 
+template <int I, int J>
+KOKKOS_INLINE_FUNCTION void set_zero(float (&sum)[I][J][4]) {
+  SWITCHYARD_UNROLL
+  for (int i = 0; i < I * J * 4; ++i) sum[i / (J * 4)][i / 4 % J][i % 4] = 0;
+}
+
 /// mma.sync, from sm_80 on: 4 x 2 warps, each 16 RowTiles rows and 64 columns.
 template <class T, int RowTiles>
 struct warps_math {
@@ -56,9 +62,11 @@ struct warps_math {
           Machine::template load_matrices<false>(
               right + chunk_offset(column + 16 * j + 8 * upper + low, k / chunk_numbers + second), b[j]);
       SWITCHYARD_UNROLL
-      for (int i = 0; i < row_tiles; ++i) SWITCHYARD_UNROLL
-      for (int j = 0; j < blocks; ++j)
-        Machine::template multiply<T>(sum[i][j], a[i], b[j / 2][j % 2 * 2], b[j / 2][j % 2 * 2 + 1]);
+      for (int i = 0; i < row_tiles; ++i) {
+        SWITCHYARD_UNROLL
+        for (int j = 0; j < blocks; ++j)
+          Machine::template multiply<T>(sum[i][j], a[i], b[j / 2][j % 2 * 2], b[j / 2][j % 2 * 2 + 1]);
+      }
     }
   }
   template <class Machine>

@@ -112,10 +112,7 @@ struct tensor_product {
       const product_place at = place_of(work);
       if (at.tile.group < 0) continue;
       typename Math::sums sum;
-      SWITCHYARD_UNROLL
-      for (int i = 0; i < Math::row_tiles; ++i) SWITCHYARD_UNROLL
-      for (int j = 0; j < Math::blocks; ++j) SWITCHYARD_UNROLL
-      for (int e = 0; e < 4; ++e) sum[i][j][e] = 0;
+      set_zero(sum);
       for (std::int64_t k = 0; k < k_count; k += line_numbers) steps.template step<false>(sum);
       Math::template finish<Machine>(sum);
       write<Machine>(at, sum);
@@ -134,14 +131,15 @@ struct tensor_product {
     const std::uint32_t own =
         Machine::memory() + static_cast<std::uint32_t>(pipeline_bytes) + static_cast<std::uint32_t>(thread >> 5) * 4096;
     SWITCHYARD_UNROLL
-    for (int i = 0; i < Math::row_tiles; ++i) SWITCHYARD_UNROLL
-    for (int p = 0; p < Math::blocks / 8; ++p) {
+    for (int q = 0; q < Math::row_tiles * Math::blocks / 8; ++q) {
+      const int i = q / (Math::blocks / 8), p = q % (Math::blocks / 8);
       Machine::warp_barrier(); // the last piece has been read
       SWITCHYARD_UNROLL
-      for (int j = 0; j < 8; ++j) SWITCHYARD_UNROLL
-      for (int h = 0; h < 2; ++h)
-        Machine::store(own + turned(8 * h + lane / 4, 8 * j + lane % 4 * 2), sum[i][8 * p + j][2 * h],
-                       sum[i][8 * p + j][2 * h + 1]);
+      for (int j = 0; j < 8; ++j) {
+        const float(&s)[4] = sum[i][8 * p + j];
+        Machine::store(own + turned(lane / 4, 8 * j + lane % 4 * 2), s[0], s[1]);
+        Machine::store(own + turned(lane / 4 + 8, 8 * j + lane % 4 * 2), s[2], s[3]);
+      }
       Machine::warp_barrier();
       const std::int64_t row = at.tile.begin + Math::row_of(thread) + 16 * i;
       const std::int64_t column = at.column + (Math::column_of(thread) + 64 * p) / Matrices;
