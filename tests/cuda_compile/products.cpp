@@ -4,7 +4,8 @@
 
 #include "gate.hpp"
 
-// The products of a layer's experts, with cuBLAS beside the kernels of our own: wgmma in code for sm_90a, else mma.sync.
+// The products of a layer's experts, with cuBLAS beside the kernels of our own: wgmma in code for sm_90a, else
+// mma.sync.
 
 namespace gemm = sy::gemm;
 using space = Kokkos::CudaSpace;
@@ -13,8 +14,8 @@ using engine = gemm::cublas_engine;
 template <class T>
 using stack = Kokkos::View<T***, Kokkos::LayoutRight, space>;
 
-void use_products(const Kokkos::Cuda& exec, const gemm::row_groups<space>& groups,
-                  const gemm::rows<value, space>& rows, const stack<float>& weight, const stack<float>& gradient,
+void use_products(const Kokkos::Cuda& exec, const gemm::row_groups<space>& groups, const gemm::rows<value, space>& rows,
+                  const stack<float>& weight, const stack<float>& gradient,
                   const sy::experts::detail::hidden_epilogue<value, space>& hidden,
                   const sy::experts::detail::gated_epilogue<value, space>& gated,
                   const sy::experts::detail::d_pre_epilogue<value, space>& d_pre,
