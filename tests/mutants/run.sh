@@ -27,6 +27,7 @@ tests_for() { # the mesh and the layouts are tested on ranks; products have test
   *:mesh/*) echo "mpi_tensors mpi_communicators" ;;
   *:model/* | *:layer/dense_layer.hpp) echo "model" ;;
   *:train/*) echo "train" ;;
+  *:gemm/detail/tensor_* | *:gemm/detail/library_calls.hpp) echo "gemm_tensor" ;;
   *:gemm/*) echo "unit gradients properties gemm_portable gemm_avx512" ;;
   *) echo "unit gradients properties" ;;
   esac
