@@ -7,6 +7,8 @@
 #include <cstdint>
 #include <cstring>
 #include <switchyard/core/bfloat16.hpp>
+#include <type_traits>
+#include <utility>
 
 /// \file
 /// What kernels for GPUs are written in: a warp of 32 lanes that step together, and a block of such warps. A kernel is
@@ -14,7 +16,8 @@
 /// element on a device, where a thread is a lane, 32 on the host, where a loop over the lanes takes the threads' place.
 /// So the same index arithmetic runs in tests without a GPU, lane by lane.
 ///
-///   warp.each([&](int lane, int i) { v[i] = ...; })   every lane's part of a step; v[i] is the lane's own element
+///   warp.each([&](int lane, int i) { v[i] = ...; })  every lane's part of a step; v[i] is the lane's own element
+///   warp.make<T>([&](int lane, int i) { return ... })
 ///   warp.reduce(v, combine)                          the same for all lanes: v_l with v_{l^16}, then l^8, 4, 2, 1
 
 namespace switchyard::gpu {
@@ -29,6 +32,15 @@ struct each_lane {
   KOKKOS_FUNCTION T& operator[](int i) { return element[i]; }
   KOKKOS_FUNCTION const T& operator[](int i) const { return element[i]; }
 };
+
+/// f(0), ..., f(N - 1), each in code of its own: what they index can live in registers.
+template <int N, class F>
+KOKKOS_INLINE_FUNCTION void unroll(const F& f) {
+  [&]<int... I>(std::integer_sequence<int, I...>) {
+    (f(std::integral_constant<int, I>()), ...);
+  }
+  (std::make_integer_sequence<int, N>());
+}
 
 /// Bits of the lanes before this one.
 KOKKOS_INLINE_FUNCTION unsigned lanes_before(int lane) {
@@ -69,7 +81,7 @@ struct host_warp {
   template <class T, class F>
   KOKKOS_FUNCTION values<T> make(const F& f) const {
     values<T> result;
-    for (int lane = 0; lane < here; ++lane) result[lane] = f(lane);
+    for (int lane = 0; lane < here; ++lane) result[lane] = f(lane, lane);
     return result;
   }
   template <class T, class Combine>
@@ -126,18 +138,18 @@ struct host_warp {
 /// A block of threads as a loop of the host.
 template <int Threads>
 struct host_block {
-  static constexpr int threads = Threads, warps = Threads / warp_size, here = Threads;
-  template <class T>
-  using values = each_lane<T, here>;
+  using warp = host_warp;
+  static constexpr int threads = Threads, warps = Threads / warp_size;
+  static constexpr int warps_here = warps; // elements of an array with one for every warp
 
   template <class F>
   KOKKOS_FUNCTION void each(const F& f) const {
-    for (int thread = 0; thread < Threads; ++thread) f(thread, thread);
+    for (int thread = 0; thread < Threads; ++thread) f(thread);
   }
-  /// f(warp, its number, index of its first lane's element in the block's values).
+  /// f(warp, its number, index of its element).
   template <class F>
   KOKKOS_FUNCTION void each_warp(const F& f) const {
-    for (int w = 0; w < warps; ++w) f(host_warp(), w, w * warp_size);
+    for (int w = 0; w < warps; ++w) f(host_warp(), w, w);
   }
   KOKKOS_FUNCTION void sync() const {}
   /// 16 bytes from global to shared memory; theirs is the time until wait.
@@ -165,7 +177,7 @@ struct device_warp {
   }
   template <class T, class F>
   KOKKOS_FUNCTION values<T> make(const F& f) const {
-    return {{f(thread() % warp_size)}};
+    return {{f(thread() % warp_size, 0)}};
   }
   template <class T, class Combine>
   KOKKOS_FUNCTION T reduce(values<T> v, const Combine& combine) const {
@@ -222,13 +234,12 @@ struct device_warp {
 /// The block of this thread.
 template <int Threads>
 struct device_block {
-  static constexpr int threads = Threads, warps = Threads / warp_size, here = 1;
-  template <class T>
-  using values = each_lane<T, here>;
+  using warp = device_warp;
+  static constexpr int threads = Threads, warps = Threads / warp_size, warps_here = 1;
 
   template <class F>
   KOKKOS_FUNCTION void each(const F& f) const {
-    f(device_warp::thread(), 0);
+    f(device_warp::thread());
   }
   template <class F>
   KOKKOS_FUNCTION void each_warp(const F& f) const {

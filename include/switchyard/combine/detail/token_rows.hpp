@@ -31,7 +31,7 @@ struct forward_rows {
     const auto width = static_cast<std::int64_t>(y.extent(1));
     T* to = y.data() + t * width;
     for (std::int64_t begin = 0; begin < width; begin += at::width) {
-      auto sum = warp.template make<sums>([](int) { return sums{}; });
+      auto sum = warp.template make<sums>([](int, int) { return sums{}; });
       chosen.for_each(warp, t, [&](int j, std::int64_t row) {
         const T* from = o.data() + row * width;
         const acc q = static_cast<acc>(gate(t, j));
@@ -86,7 +86,7 @@ struct backward_rows {
     const T* out = o.data() + row * width;
     T* to = d_o.data() + row * width;
     const acc q = static_cast<acc>(gate(t, j));
-    auto sum = warp.template make<acc>([](int) { return acc(0); });
+    auto sum = warp.template make<acc>([](int, int) { return acc(0); });
     for (std::int64_t begin = 0; begin < width; begin += at::width)
       warp.each([&](int lane, int i) {
         piece in[at::pieces], made[at::pieces];

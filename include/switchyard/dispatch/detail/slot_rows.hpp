@@ -28,7 +28,7 @@ struct chosen_rows {
   template <class Warp>
   KOKKOS_FUNCTION auto look_up(const Warp& warp, std::int64_t t, int first) const {
     const std::int64_t group = t / size.tokens;
-    return warp.template make<std::int64_t>([&](int lane) {
+    return warp.template make<std::int64_t>([&](int lane, int) {
       return first + lane < choices ? map(choice(t, first + lane), group, slot(t, first + lane)) : std::int64_t{-1};
     });
   }

@@ -16,6 +16,7 @@ auto switch_layer<E, P, M, R, G>::pack(const E& exec, const weights_type& w) con
   packed_type to;
   to.router = router_engine::template allocate<E, real>(exec, 1, m, e);
   to.router_transposed = router_engine::template allocate<E, real>(exec, 1, e, m);
+  if constexpr (gpu_space<E>) to.router_pieces = router::split_weights<space>(m, e);
   to.ffn.wi = G::template allocate<E, value>(exec, here, m, f, config_.gated);
   to.ffn.wo = G::template allocate<E, value>(exec, here, f, m);
   to.ffn.wi_transposed = G::template allocate<E, value>(exec, here, config_.gated ? 2 * f : f, m);
@@ -39,6 +40,7 @@ void switch_layer<E, P, M, R, G>::pack(const E& exec, const weights_type& w, con
       w.router.data(), 1, w.router.extent(0), w.router.extent(1));
   router_engine::template pack<E, real>(exec, to.router, router, orientation::forward);
   router_engine::template pack<E, real>(exec, to.router_transposed, router, orientation::transposed);
+  router::split(exec, w.router, to.router_pieces);
 
   const stack wi(w.wi), gate(w.wi_gate), wo(w.wo);
   if (config_.gated) { // forward: column panels in pairs; backward: Wg^T above W1^T
@@ -97,12 +99,12 @@ void switch_layer<E, P, M, R, G>::route(const E& exec, const packed_type& packed
   const gemm::row_groups<space> all{t.all_tokens, t.tokens()};
   if (t.noise.active()) {
     router::scale_input(exec, t.size, t.noise, t.x, t.scaled_input);
-    router::logits<router_engine, storage>(exec, all, gemm::rows<real, space>(t.scaled_input), packed.router, t.set,
-                                           t.decision);
+    router::score<router_engine, storage, E, real, decltype(packed.router), real, space>(
+        exec, t.size, t.set, t.pad, all, t.scaled_input, packed.router, packed.router_pieces, t.decision, t.statistics);
   } else {
-    router::logits<router_engine, storage>(exec, all, gemm::rows<value, space>(t.x), packed.router, t.set, t.decision);
+    router::score<router_engine, storage, E, value, decltype(packed.router), real, space>(
+        exec, t.size, t.set, t.pad, all, t.x, packed.router, packed.router_pieces, t.decision, t.statistics);
   }
-  router::decide<storage>(exec, t.size, t.set, t.pad, t.decision, t.statistics);
   router::assign_slots(exec, t.size, t.set, t.pad, t.decision, t.slots);
   router::gates<storage>(exec, t.set, t.decision);
 
