@@ -38,3 +38,33 @@ void use_rows(const exec_space& exec, const sy::router::problem& size, const sy:
   sy::combine::forward<exec_space, value, real, space>(exec, size, set, d, map, x, y);
   sy::combine::backward<exec_space, value, real, space>(exec, size, set, d, map, x, x, rows, dq);
 }
+
+/// The epilogues as a product's kernel calls them: with 8 sums in registers.
+template <class Epilogue>
+struct epilogue_rows {
+  Epilogue epilogue;
+  Kokkos::View<const real*, space> sums;
+  KOKKOS_FUNCTION void operator()(std::int64_t i) const {
+    real first[8], second[8];
+    for (int j = 0; j < 8; ++j) {
+      first[j] = sums(i + j);
+      second[j] = sums(i - j);
+    }
+    if constexpr (Epilogue::paired)
+      epilogue(i % 3, i, 8 * i, 8, first, second);
+    else
+      epilogue(i % 3, i, 8 * i, 8, first);
+  }
+};
+template <class Epilogue>
+void use_epilogue(const exec_space& exec, const Epilogue& epilogue) {
+  Kokkos::parallel_for("epilogue", Kokkos::RangePolicy<exec_space, Kokkos::IndexType<std::int64_t>>(exec, 0, 1),
+                       epilogue_rows<Epilogue>{epilogue, {}});
+}
+void use_epilogues(const exec_space& exec) {
+  use_epilogue(exec, sy::experts::detail::hidden_epilogue<value, space>{});
+  use_epilogue(exec, sy::experts::detail::gated_epilogue<value, space>{});
+  use_epilogue(exec, sy::experts::detail::store_epilogue<value, space>{});
+  use_epilogue(exec, sy::experts::detail::d_pre_epilogue<value, space>{});
+  use_epilogue(exec, sy::detail::dx_epilogue<value, real, space>{});
+}

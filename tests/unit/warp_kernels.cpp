@@ -255,6 +255,22 @@ TEST_CASE("warp kernels: sorting") {
   CHECK(same(s.order[0], other.order[0]));
 }
 
+TEST_CASE("warp kernels: the first rows of experts and groups") {
+  for (const auto& [groups, experts] : {std::pair{1, 1}, {3, 41}, {9, 128}, {40, 60}}) {
+    INFO("groups = " << groups << ", experts = " << experts);
+    subject<float> s({groups, 1, experts, 1, top_1}, 37);
+    for (std::size_t i = 0; i < s.d.filled.size(); ++i) s.d.filled.data()[i] = static_cast<std::int32_t>(i * 7 % 11);
+    const sy::dispatch::assignment<space> a(s.size, 1), other(s.size, 1);
+    const sy::dispatch::detail::offset_kernel<space> plain{s.size, s.d.filled, a.group_offset, a.expert_offset};
+    std::int64_t sum = 0;
+    for (std::int64_t i = 0; i < groups * experts; ++i) plain(i, sum, true);
+    run_blocks(sy::dispatch::detail::offset_block<space>{{s.size, s.d.filled, other.group_offset, other.expert_offset}},
+               1);
+    CHECK(same(other.group_offset, a.group_offset));
+    CHECK(same(other.expert_offset, a.expert_offset));
+  }
+}
+
 namespace {
 
 /// Everything behind the slots, for one routing; the columns of x from `first` are dispatched.

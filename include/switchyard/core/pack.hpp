@@ -51,13 +51,46 @@ inline constexpr int wide = 16 / static_cast<int>(sizeof(T));
 
 template <int N, storage_type T>
 KOKKOS_INLINE_FUNCTION pack<T, N> load(const T* from) {
-  KOKKOS_IF_ON_DEVICE((return *reinterpret_cast<const pack<T, N>*>(from);))
-  KOKKOS_IF_ON_HOST((pack<T, N> value; std::memcpy(static_cast<void*>(&value), from, sizeof(value)); return value;))
+  pack<T, N> value;
+#if defined(__CUDA_ARCH__)
+  if constexpr (sizeof(value) == 16) { // compilers take four words apart again where some lanes do without
+    const uint4 words = *reinterpret_cast<const uint4*>(from);
+    value.words[0] = words.x;
+    value.words[1] = words.y;
+    value.words[2] = words.z;
+    value.words[3] = words.w;
+  } else {
+    value = *reinterpret_cast<const pack<T, N>*>(from);
+  }
+#else
+  std::memcpy(static_cast<void*>(&value), from, sizeof(value));
+#endif
+  return value;
 }
 template <int N, storage_type T>
 KOKKOS_INLINE_FUNCTION void store(T* to, const pack<T, N>& value) {
-  KOKKOS_IF_ON_DEVICE((*reinterpret_cast<pack<T, N>*>(to) = value;))
-  KOKKOS_IF_ON_HOST((std::memcpy(static_cast<void*>(to), &value, sizeof(value));))
+#if defined(__CUDA_ARCH__)
+  if constexpr (sizeof(value) == 16)
+    *reinterpret_cast<uint4*>(to) = make_uint4(value.words[0], value.words[1], value.words[2], value.words[3]);
+  else
+    *reinterpret_cast<pack<T, N>*>(to) = value;
+#else
+  std::memcpy(static_cast<void*>(to), &value, sizeof(value));
+#endif
+}
+
+/// May n numbers here be moved as one pack of 16 bytes? On a host, which moves them otherwise, never.
+template <storage_type T>
+KOKKOS_INLINE_FUNCTION bool one_piece(int n, const T* at) {
+  KOKKOS_IF_ON_DEVICE((return n == wide<T> && reinterpret_cast<std::uintptr_t>(at) % 16 == 0;))
+  KOKKOS_IF_ON_HOST(((void)n; (void)at; return false;))
+}
+/// The numbers of one piece, rounded to T.
+template <storage_type T>
+KOKKOS_INLINE_FUNCTION void store_piece(const accumulate_t<T>* values, T* to) {
+  pack<T, wide<T>> piece;
+  for (int i = 0; i < wide<T>; ++i) piece.set(i, values[i]);
+  store(to, piece);
 }
 
 /// The number of columns that a kernel moves at a time, as an argument.

@@ -33,11 +33,17 @@ struct each_lane {
   KOKKOS_FUNCTION const T& operator[](int i) const { return element[i]; }
 };
 
+/// As std::integral_constant, for devices too.
+template <int N>
+struct constant {
+  KOKKOS_FUNCTION constexpr operator int() const { return N; }
+};
+
 /// f(0), ..., f(N - 1), each in code of its own: what they index can live in registers.
 template <int N, class F>
 KOKKOS_INLINE_FUNCTION void unroll(const F& f) {
   [&]<int... I>(std::integer_sequence<int, I...>) {
-    (f(std::integral_constant<int, I>()), ...);
+    (f(constant<I>()), ...);
   }
   (std::make_integer_sequence<int, N>());
 }
