@@ -80,6 +80,20 @@ void launch(const char* label, const Exec& exec, std::int64_t teams, int bytes, 
 }
 } // namespace detail
 
+/// Can blocks here copy beside their work, multiply matrices of bfloat16, and share this much memory?
+template <class Exec>
+bool multiplies_bfloat16(const Exec& exec, int bytes) {
+#if defined(KOKKOS_ENABLE_CUDA)
+  if constexpr (gpu_space<Exec>) {
+    const auto& gpu = exec.cuda_device_prop();
+    return gpu.major >= 8 && static_cast<std::size_t>(bytes) + 1024 <= gpu.sharedMemPerBlockOptin;
+  }
+#endif
+  (void)exec;
+  (void)bytes;
+  return false;
+}
+
 /// Queues kernel for n warps, `Warps` to a block. Neither fences nor allocates.
 template <int Warps = 8, class Exec, class Kernel>
 void for_each_warp(const char* label, const Exec& exec, std::int64_t n, const Kernel& kernel, int bytes = 0) {

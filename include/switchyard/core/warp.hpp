@@ -216,12 +216,17 @@ struct device_warp {
 
   KOKKOS_FUNCTION void multiply_add(values<fragment_d>& d, const values<fragment_a>& a,
                                     const values<fragment_b>& b) const {
-    KOKKOS_IF_ON_DEVICE((asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 "
-                                      "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
-                                      : "+f"(d[0].sum[0]), "+f"(d[0].sum[1]), "+f"(d[0].sum[2]), "+f"(d[0].sum[3])
-                                      : "r"(a[0].word[0]), "r"(a[0].word[1]), "r"(a[0].word[2]), "r"(a[0].word[3]),
-                                        "r"(b[0].word[0]), "r"(b[0].word[1]));))
-    KOKKOS_IF_ON_HOST(((void)d; (void)a; (void)b;))
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800 // on older ones nobody calls it: multiplies_bfloat16
+    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 "
+                 "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+                 : "+f"(d[0].sum[0]), "+f"(d[0].sum[1]), "+f"(d[0].sum[2]), "+f"(d[0].sum[3])
+                 : "r"(a[0].word[0]), "r"(a[0].word[1]), "r"(a[0].word[2]), "r"(a[0].word[3]), "r"(b[0].word[0]),
+                   "r"(b[0].word[1]));
+#else
+    (void)d;
+    (void)a;
+    (void)b;
+#endif
   }
 
  private:
@@ -253,16 +258,25 @@ struct device_block {
   }
   KOKKOS_FUNCTION void sync() const { KOKKOS_IF_ON_DEVICE((__syncthreads();)) }
   KOKKOS_FUNCTION void copy(void* to, const void* from) const {
-    KOKKOS_IF_ON_DEVICE((asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(
-                                          static_cast<unsigned>(__cvta_generic_to_shared(to))),
-                                      "l"(from)
-                                      : "memory");))
-    KOKKOS_IF_ON_HOST(((void)to; (void)from;))
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(static_cast<unsigned>(__cvta_generic_to_shared(to))),
+                 "l"(from)
+                 : "memory");
+#else
+    (void)to;
+    (void)from;
+#endif
   }
-  KOKKOS_FUNCTION void commit() const { KOKKOS_IF_ON_DEVICE((asm volatile("cp.async.commit_group;" ::: "memory");)) }
+  KOKKOS_FUNCTION void commit() const {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+    asm volatile("cp.async.commit_group;" ::: "memory");
+#endif
+  }
   template <int Pending>
   KOKKOS_FUNCTION void wait() const {
-    KOKKOS_IF_ON_DEVICE((asm volatile("cp.async.wait_group %0;" ::"n"(Pending) : "memory");))
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+    asm volatile("cp.async.wait_group %0;" ::"n"(Pending) : "memory");
+#endif
   }
 };
 

@@ -51,14 +51,17 @@ void score(const Exec& exec, const problem& size, const settings& set, const pad
     const auto run = [&]<int Tiles>(std::integral_constant<int, Tiles>) {
       constexpr int values = Tiles == 1 ? 1 : Tiles / 2; // numbers of a row per lane
       using block = detail::route_block<Storage, Space, Tiles, values>;
+      if (!gpu::multiplies_bfloat16(exec, block::bytes)) return false;
       gpu::for_each_block<block::threads>("switchyard::router::score", exec, size.groups * blocks, block::bytes,
                                           block{{size, set, pad, d, s.partial, blocks}, x, pieces});
+      return true;
     };
     if (!pieces.empty() && gpu::in_wide_pieces(x)) {
-      if (pieces.tiles == 1) return run(std::integral_constant<int, 1>());
-      if (pieces.tiles == 4) return run(std::integral_constant<int, 4>());
-      if (pieces.tiles == 8) return run(std::integral_constant<int, 8>());
-      return run(std::integral_constant<int, 16>());
+      const int tiles = pieces.tiles;
+      if (tiles == 1 && run(std::integral_constant<int, 1>())) return;
+      if (tiles == 4 && run(std::integral_constant<int, 4>())) return;
+      if (tiles == 8 && run(std::integral_constant<int, 8>())) return;
+      if (tiles == 16 && run(std::integral_constant<int, 16>())) return;
     }
   }
   logits<Engine, Storage>(exec, all, gemm::rows<T, Space>(x), weight, set, d);
