@@ -290,7 +290,7 @@ void check_rows(const shape& form, std::int64_t width, std::int64_t first) {
     const std::int64_t rows =
         padded ? form.experts * form.groups * s.set.capacity : s.tokens() * std::int64_t{form.choices};
     const auto x = random_matrix<T>(s.tokens(), width + first, 43), o = random_matrix<T>(rows, width, 44);
-    const sy::dispatch::detail::chosen_rows<Real, space> chosen{s.size, s.set, s.d, map};
+    const sy::dispatch::chosen_rows<Real, space> chosen{s.size, s.set, s.d, map};
 
     const matrix<T> blocks("blocks", o.extent(0), o.extent(1)), other_blocks = copy_of(blocks);
     sy::dispatch::fill_blocks<exec_space, T, Real, space>(s.exec, s.size, s.set, s.d, map, x, blocks, first);

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #pragma once
 
-#include <switchyard/dispatch/detail/slot_rows.hpp>
+#include <switchyard/dispatch/chosen_rows.hpp>
 
 /// \file
 /// Combine by a warp per token: forward_kernel and backward_kernel of combine_kernels.hpp, number by number the same,
@@ -10,8 +10,8 @@
 
 namespace switchyard::combine::detail {
 
-using dispatch::detail::chosen_rows;
-using dispatch::detail::strips;
+using dispatch::chosen_rows;
+using dispatch::strips;
 
 template <class T, class Real, class Space, int N>
 struct forward_rows {
