@@ -53,7 +53,7 @@ template <int N, storage_type T>
 KOKKOS_INLINE_FUNCTION pack<T, N> load(const T* from) {
   pack<T, N> value;
 #if defined(__CUDA_ARCH__)
-  if constexpr (sizeof(value) == 16) { // compilers take four words apart again where some lanes do without
+  if constexpr (sizeof(value) == 16) {
     const uint4 words = *reinterpret_cast<const uint4*>(from);
     value.words[0] = words.x;
     value.words[1] = words.y;
@@ -70,8 +70,10 @@ KOKKOS_INLINE_FUNCTION pack<T, N> load(const T* from) {
 template <int N, storage_type T>
 KOKKOS_INLINE_FUNCTION void store(T* to, const pack<T, N>& value) {
 #if defined(__CUDA_ARCH__)
-  if constexpr (sizeof(value) == 16)
-    *reinterpret_cast<uint4*>(to) = make_uint4(value.words[0], value.words[1], value.words[2], value.words[3]);
+  if constexpr (sizeof(value) == 16) // in so many words: the compiler takes them apart where some lanes have none
+    asm volatile("st.v4.u32 [%0], {%1, %2, %3, %4};" ::"l"(to), "r"(value.words[0]), "r"(value.words[1]),
+                 "r"(value.words[2]), "r"(value.words[3])
+                 : "memory");
   else
     *reinterpret_cast<pack<T, N>*>(to) = value;
 #else
@@ -79,11 +81,14 @@ KOKKOS_INLINE_FUNCTION void store(T* to, const pack<T, N>& value) {
 #endif
 }
 
-/// May n numbers here be moved as one pack of 16 bytes? On a host, which moves them otherwise, never.
+/// Are these n numbers a piece that is to be moved at once? On a host, which moves them otherwise, never.
 template <storage_type T>
-KOKKOS_INLINE_FUNCTION bool one_piece(int n, const T* at) {
-  KOKKOS_IF_ON_DEVICE((return n == wide<T> && reinterpret_cast<std::uintptr_t>(at) % 16 == 0;))
-  KOKKOS_IF_ON_HOST(((void)n; (void)at; return false;))
+KOKKOS_INLINE_FUNCTION bool one_piece(int n) {
+  KOKKOS_IF_ON_DEVICE((return n == wide<T>;))
+  KOKKOS_IF_ON_HOST(((void)n; return false;))
+}
+KOKKOS_INLINE_FUNCTION bool aligned(const void* at) {
+  return reinterpret_cast<std::uintptr_t>(at) % 16 == 0;
 }
 /// The numbers of one piece, rounded to T.
 template <storage_type T>

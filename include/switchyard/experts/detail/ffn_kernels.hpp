@@ -41,7 +41,7 @@ KOKKOS_INLINE_FUNCTION void add(const Acc* KOKKOS_RESTRICT from, int n, Acc* KOK
 
 template <class T, class Acc>
 KOKKOS_INLINE_FUNCTION void store(const Acc* KOKKOS_RESTRICT values, int n, T* KOKKOS_RESTRICT to) {
-  if (gpu::one_piece(n, to)) return gpu::store_piece(values, to);
+  if (gpu::one_piece<T>(n) && gpu::aligned(to)) return gpu::store_piece(values, to);
   for (int j = 0; j < n; ++j) to[j] = T(values[j]);
 }
 
@@ -126,7 +126,8 @@ struct d_pre_epilogue {
                                   acc* KOKKOS_RESTRICT dh) const {
     const auto d_ff = static_cast<std::int64_t>(hidden.extent(1));
     if (dropout.rate > 0) dropout.apply(slot(row), column, n, dh);
-    if (gpu::one_piece(n, &hidden(row, column)) && d_ff % gpu::wide<T> == 0) return one_piece(row, column, d_ff, dh);
+    if (gpu::one_piece<T>(n) && gpu::aligned(&hidden(row, column)) && d_ff % gpu::wide<T> == 0)
+      return one_piece(row, column, d_ff, dh);
     if (!pre.data()) { // plain ReLU: h > 0 exactly where a > 0 and D > 0
       const T* KOKKOS_RESTRICT h = &hidden(row, column);
       for (int j = 0; j < n; ++j) dh[j] = static_cast<acc>(h[j]) > acc(0) ? dh[j] : acc(0);
