@@ -5,6 +5,8 @@
 #include <random>
 #include <switchyard/combine/combine.hpp>
 #include <switchyard/dispatch/exchange.hpp>
+#include <switchyard/experts/ffn.hpp>
+#include <switchyard/layer/detail/layer_kernels.hpp>
 #include <switchyard/router/router.hpp>
 #include <vector>
 
@@ -327,6 +329,78 @@ TEST_CASE("warp kernels: rows of dispatch and combine") {
   check_rows<sy::bfloat16, float, 8>(many, 264, 0);
   check_rows<double, double, 1>(theirs, 33, 1);
   check_rows<sy::half, float, 8>(one, 264, 16);
+}
+
+namespace {
+
+template <class T>
+void check_epilogues() {
+  using acc = sy::accumulate_t<T>;
+  constexpr int n = gpu::wide<T>;
+  constexpr std::int64_t d_ff = 3 * n, rows = 3;
+  const auto sums = random_matrix<acc>(rows, d_ff, 91);
+  const auto hidden = random_matrix<T>(rows, d_ff, 92), pre = random_matrix<T>(rows, 2 * d_ff, 93);
+  for (const auto kind : {sy::activation_kind::relu, sy::activation_kind::gelu, sy::activation_kind::silu})
+    for (const bool gated : {false, true})
+      for (const bool kept : {false, true}) {
+        if (gated && !kept) continue;
+        INFO("activation " << static_cast<int>(kind) << ", gated = " << gated << ", kept = " << kept);
+        const matrix<T> plain("d_pre", rows, (gated ? 2 : 1) * d_ff), pieces = copy_of(plain);
+        sy::experts::detail::d_pre_epilogue<T, space> epilogue{kind,  gated, {}, hidden, kept ? pre : matrix<T>(),
+                                                               plain, {}};
+        for (std::int64_t r = 0; r < rows; ++r)
+          for (std::int64_t c = 0; c < d_ff; c += n) {
+            acc one[n], other[n];
+            for (int j = 0; j < n; ++j)
+              one[j] = other[j] = sums(static_cast<std::size_t>(r), static_cast<std::size_t>(c + j));
+            epilogue.d_pre = plain;
+            epilogue(0, r, c, n, one);
+            epilogue.d_pre = pieces;
+            epilogue.one_piece(r, c, d_ff, other);
+          }
+        CHECK(same(plain, pieces));
+      }
+}
+
+template <class T, class Real>
+void check_dx(const shape& form, std::int64_t width, std::int64_t first, std::int64_t here) {
+  INFO("width = " << width << ", columns from " << first << ", " << here);
+  constexpr int n = gpu::wide<T>;
+  subject<Real> s(form, 95);
+  router::decide<Real>(s.exec, s.size, s.set, s.pad, s.d, s.sums);
+  router::slot_scratch<Real, space> scratch(s.size, form.routing, sy::slot_order::token);
+  router::assign_slots(s.exec, s.size, s.set, s.pad, s.d, scratch);
+  const sy::dispatch::assignment<space> a(s.size, s.tokens() * form.choices);
+  sy::dispatch::list_rows(s.exec, s.size, s.set, s.d, a);
+  const auto rows = random_matrix<T>(s.tokens() * form.choices, here, 96);
+  const auto sums = random_matrix<Real>(s.tokens(), width, 97);
+  const matrix<T> plain("dx", static_cast<std::size_t>(s.tokens()), static_cast<std::size_t>(here)),
+      pieces = copy_of(plain);
+  sy::detail::dx_epilogue<T, Real, space> epilogue{
+      s.size, s.set, s.d, {a.group_offset, form.groups, s.set.capacity, false}, {}, rows, plain, width, first};
+  for (std::int64_t t = 0; t < s.tokens(); ++t)
+    for (std::int64_t c = 0; c + n <= width; c += n) {
+      Real one[n];
+      for (int j = 0; j < n; ++j) one[j] = sums(static_cast<std::size_t>(t), static_cast<std::size_t>(c + j));
+      epilogue.dx = pieces;
+      epilogue.one_piece(t, c, first + here, one);
+      epilogue.dx = plain;
+      epilogue(0, t, c, n, one);
+    }
+  CHECK(same(plain, pieces));
+}
+
+} // namespace
+
+TEST_CASE("warp kernels: epilogues in pieces of 16 bytes") {
+  check_epilogues<sy::bfloat16>();
+  check_epilogues<sy::half>();
+  check_epilogues<double>();
+  const shape one{2, 9, 4, 1, top_1}, three{1, 20, 6, 3, top_k};
+  check_dx<sy::bfloat16, float>(three, 64, 0, 64);
+  check_dx<sy::bfloat16, float>(three, 64, 16, 32);
+  check_dx<sy::bfloat16, float>(one, 48, 11, 21);
+  check_dx<double, double>(one, 12, 3, 7);
 }
 
 namespace {
