@@ -83,15 +83,14 @@ void launch(const char* label, const Exec& exec, std::int64_t teams, int bytes, 
 /// Can blocks here copy beside their work, multiply matrices of bfloat16, and share this much memory?
 template <class Exec>
 bool multiplies_bfloat16(const Exec& exec, int bytes) {
-#if defined(KOKKOS_ENABLE_CUDA)
   if constexpr (gpu_space<Exec>) {
-    const auto& gpu = exec.cuda_device_prop();
-    return gpu.major >= 8 && static_cast<std::size_t>(bytes) + 1024 <= gpu.sharedMemPerBlockOptin;
+    const auto& device = exec.cuda_device_prop();
+    return device.major >= 8 && static_cast<std::size_t>(bytes) + 1024 <= device.sharedMemPerBlockOptin;
+  } else {
+    static_cast<void>(exec);
+    static_cast<void>(bytes);
+    return false;
   }
-#endif
-  (void)exec;
-  (void)bytes;
-  return false;
 }
 
 /// Queues kernel for n warps, `Warps` to a block. Neither fences nor allocates.

@@ -71,8 +71,8 @@ template <int N, storage_type T>
 KOKKOS_INLINE_FUNCTION void store(T* to, const pack<T, N>& value) {
 #if defined(__CUDA_ARCH__)
   if constexpr (sizeof(value) == 16) // in so many words: the compiler takes them apart where some lanes have none
-    asm volatile("st.v4.u32 [%0], {%1, %2, %3, %4};" ::"l"(to), "r"(value.words[0]), "r"(value.words[1]),
-                 "r"(value.words[2]), "r"(value.words[3])
+    asm volatile("st.global.v4.u32 [%0], {%1, %2, %3, %4};" ::"l"(__cvta_generic_to_global(to)), "r"(value.words[0]),
+                 "r"(value.words[1]), "r"(value.words[2]), "r"(value.words[3])
                  : "memory");
   else
     *reinterpret_cast<pack<T, N>*>(to) = value;
