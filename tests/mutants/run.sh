@@ -20,6 +20,7 @@ tests_for() { # the mesh and the layouts are tested on ranks; products have test
   case $1 in
   layout-*) echo "mpi_layouts" ;;
   checkpoint-*) echo "checkpoint" ;;
+  warp-*) echo "warp_kernels" ;;
   model-*) echo "mpi_models" ;;
   axis-*:train/*) echo "mpi_train_axis" ;;
   axis-*) echo "mpi_model_axis" ;;

@@ -41,12 +41,18 @@ struct epilogue_kernel {
     constexpr int matrices = Epilogue::paired ? 2 : 1;
     const std::int64_t parts = ceil_div(n_count, 8), row = i / parts, column = i % parts * 8;
     const std::int64_t group = piece.group + row / piece.rows, whole = group * each + piece.row + row % piece.rows;
-    const int n = n_count - column < 8 ? static_cast<int>(n_count - column) : 8;
     Acc* const sum = sums + row * matrices * n_count + column;
-    if constexpr (Epilogue::paired)
-      epilogue(group, whole, column, n, sum, sum + n_count);
-    else
-      epilogue(group, whole, column, n, sum);
+    const auto hand_over = [&](int n, Acc* first, Acc* second) {
+      if constexpr (Epilogue::paired)
+        epilogue(group, whole, column, n, first, second);
+      else
+        epilogue(group, whole, column, n, first);
+    };
+    if (n_count - column < 8) return hand_over(static_cast<int>(n_count - column), sum, sum + n_count);
+    Acc part_of_row[matrices * 8]; // in registers, and a number that the epilogue's loops know
+    for (int m = 0; m < matrices; ++m)
+      for (int j = 0; j < 8; ++j) part_of_row[m * 8 + j] = sum[m * n_count + j];
+    hand_over(8, part_of_row, part_of_row + (matrices - 1) * 8);
   }
 };
 
