@@ -46,3 +46,8 @@ if(SWITCHYARD_ENABLE_BLAS)
   include(${CMAKE_CURRENT_LIST_DIR}/find_cblas.cmake)
 endif()
 switchyard_part(BLAS switchyard_cblas)
+
+if(SWITCHYARD_ENABLE_NCCL AND "CUDA" IN_LIST Kokkos_DEVICES) # of no use without
+  include(${CMAKE_CURRENT_LIST_DIR}/find_nccl.cmake)
+endif()
+switchyard_part(NCCL switchyard_nccl)
