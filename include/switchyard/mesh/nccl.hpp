@@ -249,9 +249,9 @@ class nccl_backend final : public forwarding_backend {
 /// which is held until the process ends: make one, not one per mesh. Collective over host; throws on every rank alike.
 ///
 /// Exchanges run on one stream of their own, in the order of the calls. What they send must be complete when they are
-/// called: those of mesh/exchanges.hpp wait for their execution space. Two ranks connect with their first message, which
-/// waits for both. Whoever waits for an exchange asks NCCL for errors meanwhile, and throws communicator_error; a peer
-/// that dies without one is for the launcher, or for the abort of the host's communicator, to notice.
+/// called: those of mesh/exchanges.hpp wait for their execution space. Two ranks connect with their first message,
+/// which waits for both. Whoever waits for an exchange asks NCCL for errors meanwhile, and throws communicator_error; a
+/// peer that dies without one is for the launcher, or for the abort of the host's communicator, to notice.
 inline communicator nccl(const communicator& host) {
   const auto all = std::make_shared<detail::nccl_ranks>();
   all->join(host);
