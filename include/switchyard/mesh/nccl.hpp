@@ -100,7 +100,7 @@ class nccl_ranks {
       static_cast<void>(cudaGetLastError()); // or the next one who asks takes it for an error of his own
     else
       check_cuda(code, "cudaEventQuery");
-    ncclResult_t state = ncclSuccess; // also where it has passed: after an error of the network, kernels just end
+    ncclResult_t state = ncclSuccess; // also where it has passed: an error may have ended it
     if (comm_ != nullptr) check(nccl_complaint(ncclCommGetAsyncError(comm_, &state), "ncclCommGetAsyncError"));
     if (state != ncclInProgress) check(nccl_complaint(state, "an exchange over NCCL"));
     return code == cudaSuccess;
