@@ -60,3 +60,8 @@ if(SWITCHYARD_ENABLE_WGMMA)
   include(${CMAKE_CURRENT_LIST_DIR}/code_for_sm_90a.cmake)
   set(SWITCHYARD_HAS_WGMMA 1)
 endif()
+
+if(SWITCHYARD_ENABLE_NCCL AND "CUDA" IN_LIST Kokkos_DEVICES) # of no use without
+  include(${CMAKE_CURRENT_LIST_DIR}/find_nccl.cmake)
+endif()
+switchyard_part(NCCL switchyard_nccl)

@@ -17,3 +17,4 @@
 #define SWITCHYARD_HAS_CUBLAS 0 // cuBLAS, beside a Kokkos with CUDA
 #define SWITCHYARD_HAS_WGMMA 0  // device code is for sm_90a: H100, H200
 #define SWITCHYARD_HAS_MPI 0    // <mpi.h> for switchyard/mpi.hpp
+#define SWITCHYARD_HAS_NCCL 0   // <nccl.h> for switchyard/mesh/nccl.hpp

@@ -25,6 +25,7 @@ tests_for() { # the mesh and the layouts are tested on ranks; products have test
   axis-*:train/*) echo "mpi_train_axis" ;;
   axis-*) echo "mpi_model_axis" ;;
   exchange-*) echo "mpi_exchanges" ;;
+  device-*) echo "mpi_device_memory" ;;
   *:mesh/*) echo "mpi_tensors mpi_communicators" ;;
   *:model/* | *:layer/dense_layer.hpp) echo "model" ;;
   *:train/*) echo "train" ;;
