@@ -1,4 +1,5 @@
-# Kokkos and Random123 are needed; MPI, oneDNN and BLAS are used where they are found.
+# Kokkos and Random123 are needed; MPI, oneDNN, BLAS and, with a Kokkos that has CUDA, cuBLAS are used where they are
+# found.
 # Sets switchyard_parts (targets to link) and SWITCHYARD_HAS_<part> (0 or 1).
 
 if(NOT TARGET Kokkos::kokkos) # a parent project's Kokkos wins
@@ -46,3 +47,21 @@ if(SWITCHYARD_ENABLE_BLAS)
   include(${CMAKE_CURRENT_LIST_DIR}/find_cblas.cmake)
 endif()
 switchyard_part(BLAS switchyard_cblas)
+
+set(switchyard_cublas none)
+if(SWITCHYARD_ENABLE_CUBLAS AND "CUDA" IN_LIST Kokkos_DEVICES)
+  find_package(CUDAToolkit QUIET)
+  set(switchyard_cublas CUDA::cublas)
+endif()
+switchyard_part(CUBLAS ${switchyard_cublas})
+
+set(SWITCHYARD_HAS_WGMMA 0)
+if(SWITCHYARD_ENABLE_WGMMA)
+  include(${CMAKE_CURRENT_LIST_DIR}/code_for_sm_90a.cmake)
+  set(SWITCHYARD_HAS_WGMMA 1)
+endif()
+
+if(SWITCHYARD_ENABLE_NCCL AND "CUDA" IN_LIST Kokkos_DEVICES) # of no use without
+  include(${CMAKE_CURRENT_LIST_DIR}/find_nccl.cmake)
+endif()
+switchyard_part(NCCL switchyard_nccl)

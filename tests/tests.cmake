@@ -56,6 +56,9 @@ function(switchyard_test name)
   if(NOT arg_NO_HARNESS) # what knows no layer need not wait for it
     target_link_libraries(test_${name} PRIVATE switchyard_harness)
   endif()
+  if("CUDA" IN_LIST Kokkos_DEVICES) # its layers run there too: ctest -L cuda
+    list(APPEND arg_LABELS cuda)
+  endif()
   if(arg_LABELS) # an empty value would be dropped on the way, and the next property would become it
     list(PREPEND arg_LABELS LABELS)
   endif()

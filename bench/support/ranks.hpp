@@ -84,10 +84,10 @@ class scripted_backend final : public switchyard::detail::forwarding_backend {
   }
   void all_gather(const switchyard::all_gather_call& call) override {
     if (script_->recording)
-      script_->exchanges.push_back(
-          [on = &inner(), kind = call.kind, data = call.data, counts = call.counts, unit = call.unit] {
-            on->all_gather({kind, data, counts, unit});
-          });
+      script_->exchanges.push_back([on = &inner(), kind = call.kind, data = call.data, counts = call.counts,
+                                    unit = call.unit, memory = call.memory] {
+        on->all_gather({kind, data, counts, unit, memory});
+      });
     if (!script_->silent) inner().all_gather(call);
   }
 
@@ -98,9 +98,10 @@ class scripted_backend final : public switchyard::detail::forwarding_backend {
     const auto copied = [](const counts* begins) { return begins ? std::optional<counts>(*begins) : std::nullopt; };
     script_->exchanges.push_back([on = &inner(), kind = call.kind, send = call.send, out = call.send_counts,
                                   receive = call.receive, in = call.receive_counts, unit = call.unit,
-                                  out_begins = copied(call.send_begins), in_begins = copied(call.receive_begins)] {
-      on->all_to_all(
-          {kind, send, out, receive, in, unit, out_begins ? &*out_begins : nullptr, in_begins ? &*in_begins : nullptr});
+                                  out_begins = copied(call.send_begins), in_begins = copied(call.receive_begins),
+                                  memory = call.memory] {
+      on->all_to_all({kind, send, out, receive, in, unit, out_begins ? &*out_begins : nullptr,
+                      in_begins ? &*in_begins : nullptr, memory});
     });
   }
 

@@ -14,4 +14,7 @@
 
 #define SWITCHYARD_HAS_ONEDNN 0 // oneDNN with its micro-kernel API (dnnl_ukernel.hpp)
 #define SWITCHYARD_HAS_BLAS 0   // a CBLAS
+#define SWITCHYARD_HAS_CUBLAS 0 // cuBLAS, beside a Kokkos with CUDA
+#define SWITCHYARD_HAS_WGMMA 0  // device code is for sm_90a: H100, H200
 #define SWITCHYARD_HAS_MPI 0    // <mpi.h> for switchyard/mpi.hpp
+#define SWITCHYARD_HAS_NCCL 0   // <nccl.h> for switchyard/mesh/nccl.hpp

@@ -34,6 +34,7 @@ std::size_t at(int rank) {
 struct seen {
   std::int64_t messages = 0, bytes = 0; // to ranks that are not near
   std::vector<const void*> buffers;
+  int on_device = 0; // calls
 };
 class watching_backend final : public sy::detail::forwarding_backend {
  public:
@@ -52,6 +53,7 @@ class watching_backend final : public sy::detail::forwarding_backend {
   }
   void all_gather(const sy::all_gather_call& call) override {
     to_.buffers.push_back(call.data);
+    to_.on_device += call.memory == sy::buffer_memory::device ? 1 : 0;
     inner().all_gather(call);
   }
 
@@ -59,6 +61,7 @@ class watching_backend final : public sy::detail::forwarding_backend {
   void note(const sy::all_to_all_call& call) {
     to_.buffers.push_back(call.send);
     to_.buffers.push_back(call.receive);
+    to_.on_device += call.memory == sy::buffer_memory::device ? 1 : 0;
     for (std::size_t r = 0; r < near_.size(); ++r) {
       if (near_[r] || call.send_counts[r] == 0) continue;
       ++to_.messages;
@@ -379,6 +382,7 @@ TEST_CASE("views that a communicator does not take are staged, what travels and 
       for (std::size_t r = 0; r < p; ++r) sums[i] += number(r, 2 * me + i);
     CHECK(everywhere(values(sy::staged<vector<float>>(mine)) == sums));
     CHECK(everywhere(given({terms, room})));
+    CHECK(everywhere((below.on_device > 0) == (!staging && terms.memory == sy::buffer_memory::device)));
   }
 }
 

@@ -20,13 +20,16 @@ tests_for() { # the mesh and the layouts are tested on ranks; products have test
   case $1 in
   layout-*) echo "mpi_layouts" ;;
   checkpoint-*) echo "checkpoint" ;;
+  warp-*) echo "warp_kernels" ;;
   model-*) echo "mpi_models" ;;
   axis-*:train/*) echo "mpi_train_axis" ;;
   axis-*) echo "mpi_model_axis" ;;
   exchange-*) echo "mpi_exchanges" ;;
+  device-*) echo "mpi_device_memory" ;;
   *:mesh/*) echo "mpi_tensors mpi_communicators" ;;
   *:model/* | *:layer/dense_layer.hpp) echo "model" ;;
   *:train/*) echo "train" ;;
+  *:gemm/detail/tensor_* | *:gemm/detail/library_calls.hpp) echo "gemm_tensor" ;;
   *:gemm/*) echo "unit gradients properties gemm_portable gemm_avx512" ;;
   *) echo "unit gradients properties" ;;
   esac

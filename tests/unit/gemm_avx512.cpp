@@ -4,6 +4,7 @@
 #include <tuple>
 
 using switchyard::bfloat16, switchyard::half;
+using exec_space = Kokkos::DefaultHostExecutionSpace;
 using engine = switchyard::gemm::avx512_engine; // on a CPU without these instructions: its fallback
 using subjects = std::tuple<gemm_checks::subject<double, double>, gemm_checks::subject<float, double>,
                             gemm_checks::subject<float, float>, gemm_checks::subject<bfloat16, bfloat16>,

@@ -5,6 +5,7 @@
 #include <tuple>
 
 using switchyard::bfloat16;
+using exec_space = Kokkos::DefaultHostExecutionSpace;
 using engine = switchyard::gemm::blas_engine;
 using subjects = std::tuple<gemm_checks::subject<double, double>, gemm_checks::subject<float, float>,
                             gemm_checks::subject<bfloat16, float>>;

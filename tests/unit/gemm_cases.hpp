@@ -6,8 +6,8 @@
 #include <catch2/catch_template_test_macros.hpp>
 #include <catch2/catch_test_macros.hpp>
 
-// The test cases of one engine: a file per engine defines `engine`, `subjects` (a std::tuple of subject) and `exact`
-// (types whose rows are of T itself), then includes this.
+// The test cases of one engine: a file per engine defines `exec_space`, `engine`, `subjects` (a std::tuple of
+// subject) and `exact` (types whose rows are of T itself), then includes this.
 
 namespace gemm_checks {
 
@@ -19,7 +19,6 @@ inline const std::vector<extent> odd_extents{1, 3, 8, 16, 17, 64, 100};
 namespace {
 
 using namespace gemm_checks;
-using exec_space = Kokkos::DefaultHostExecutionSpace;
 
 TEMPLATE_LIST_TEST_CASE("products agree with loops in double, for odd extents", "", subjects) {
   using A = typename TestType::rows_type;

@@ -69,25 +69,28 @@ gemm::row_groups<Space> groups_of(const std::vector<extent>& sizes, extent spare
   return {index_of<Space>(offset), offset.back() + spare};
 }
 
-/// A matrix in the middle of a larger one that is all NaN: reading outside it shows.
+/// A matrix in the middle of a larger one that is all NaN: reading outside it shows. Rows begin anywhere, or where 8
+/// numbers of 16 bits may be copied at once.
 template <class T, class Space>
 struct framed {
-  static constexpr std::size_t margin = 3;
+  std::size_t margin;
   Kokkos::View<T**, Kokkos::LayoutRight, Space> whole;
   Kokkos::View<T**, Kokkos::LayoutStride, Space> view;
 
-  framed(extent rows, extent columns, source& values)
-      : whole("framed", static_cast<std::size_t>(rows) + 2 * margin, static_cast<std::size_t>(columns) + 2 * margin) {
+  framed(extent rows, extent columns, source& values, bool aligned = false)
+      : margin(aligned ? 8 : 3), whole("framed", static_cast<std::size_t>(rows) + 2 * margin,
+                                       aligned ? (static_cast<std::size_t>(columns) + 2 * margin + 7) / 8 * 8
+                                               : static_cast<std::size_t>(columns) + 2 * margin) {
+    const std::size_t last = margin + static_cast<std::size_t>(columns);
     using range = Kokkos::pair<std::size_t, std::size_t>;
     auto mirror = Kokkos::create_mirror_view(whole);
     for (std::size_t i = 0; i < mirror.extent(0); ++i)
       for (std::size_t j = 0; j < mirror.extent(1); ++j) {
-        const bool inside =
-            i >= margin && j >= margin && i + margin < mirror.extent(0) && j + margin < mirror.extent(1);
+        const bool inside = i >= margin && j >= margin && i + margin < mirror.extent(0) && j < last;
         mirror(i, j) = T(inside ? static_cast<float>(values()) : std::numeric_limits<float>::quiet_NaN());
       }
     Kokkos::deep_copy(whole, mirror);
-    view = Kokkos::subview(whole, range(margin, whole.extent(0) - margin), range(margin, whole.extent(1) - margin));
+    view = Kokkos::subview(whole, range(margin, whole.extent(0) - margin), range(margin, last));
   }
 };
 
@@ -156,7 +159,7 @@ enum class shape { plain, transposed, stacked, paired };
 /// One product against the truth. A: type of the rows; T: of the packed weights.
 template <class Engine, class Exec, class A, class T>
 double product_error(const std::vector<extent>& sizes, extent k_count, extent n_count, shape how, bool gather,
-                     bool integers) {
+                     bool integers, bool aligned = false) {
   using space = typename Exec::memory_space;
   using acc = accumulate_t<T>;
   const Exec exec{};
@@ -166,7 +169,7 @@ double product_error(const std::vector<extent>& sizes, extent k_count, extent n_
   const auto list = groups_of<space>(sizes, 5); // offset(groups) < max_rows: the launch may cover more than there is
 
   const extent x_rows = gather ? std::max<extent>(rows / 2, 1) : rows + 5;
-  const framed<A, space> x(x_rows, k_count, values);
+  const framed<A, space> x(x_rows, k_count, values, aligned);
   std::vector<extent> at(static_cast<std::size_t>(rows + 5));
   for (auto& i : at) i = gather ? values.below(x_rows) : 0;
   if (!gather) std::iota(at.begin(), at.end(), extent{0});
@@ -202,8 +205,8 @@ double product_error(const std::vector<extent>& sizes, extent k_count, extent n_
           for (extent k = 0; k < k_count; ++k) {
             const auto& w = k < upper ? w1 : w2;
             const extent kw = k < upper ? k : k - upper;
-            const double left = number(
-                hx(static_cast<std::size_t>(at[static_cast<std::size_t>(r)]) + 3, static_cast<std::size_t>(k) + 3));
+            const double left = number(hx(static_cast<std::size_t>(at[static_cast<std::size_t>(r)]) + x.margin,
+                                          static_cast<std::size_t>(k) + x.margin));
             const double right = number(T(turned ? w(g, n, kw) : w(g, kw, n)));
             want += left * right;
             magnitude += std::abs(left * right);
@@ -228,8 +231,8 @@ double product_error(const std::vector<extent>& sizes, extent k_count, extent n_
 
 /// One weight gradient against the truth, in a gradient with guard bands.
 template <class Engine, class Exec, class A, class D, class T>
-double gradient_error(const std::vector<extent>& sizes, extent k_count, extent n_count, bool accumulate,
-                      bool integers) {
+double gradient_error(const std::vector<extent>& sizes, extent k_count, extent n_count, bool accumulate, bool integers,
+                      bool aligned = false) {
   using space = typename Exec::memory_space;
   using acc = accumulate_t<T>;
   using gradient = Kokkos::View<acc***, Kokkos::LayoutRight, space, Kokkos::MemoryUnmanaged>;
@@ -238,8 +241,8 @@ double gradient_error(const std::vector<extent>& sizes, extent k_count, extent n
   const extent groups = static_cast<extent>(sizes.size()),
                rows = std::accumulate(sizes.begin(), sizes.end(), extent{0});
   const auto list = groups_of<space>(sizes, 5);
-  const framed<A, space> x(rows / 2 + 1, k_count, values);
-  const framed<D, space> y(rows + 5, n_count, values);
+  const framed<A, space> x(rows / 2 + 1, k_count, values, aligned);
+  const framed<D, space> y(rows + 5, n_count, values, aligned);
   std::vector<extent> at(static_cast<std::size_t>(rows + 5));
   for (auto& i : at) i = values.below(rows / 2 + 1);
 
@@ -269,9 +272,10 @@ double gradient_error(const std::vector<extent>& sizes, extent k_count, extent n
       for (extent n = 0; n < n_count; ++n, ++at_element) {
         double want = accumulate ? 2.5 : 0, magnitude = want;
         for (extent r = begin; r < end; ++r) {
-          const double term = number(hx(static_cast<std::size_t>(at[static_cast<std::size_t>(r)]) + 3,
-                                        static_cast<std::size_t>(k) + 3)) *
-                              number(hy(static_cast<std::size_t>(r) + 3, static_cast<std::size_t>(n) + 3));
+          const double term =
+              number(hx(static_cast<std::size_t>(at[static_cast<std::size_t>(r)]) + x.margin,
+                        static_cast<std::size_t>(k) + x.margin)) *
+              number(hy(static_cast<std::size_t>(r) + y.margin, static_cast<std::size_t>(n) + y.margin));
           want += term;
           magnitude += std::abs(term);
         }

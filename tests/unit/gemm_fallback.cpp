@@ -22,6 +22,7 @@ struct no_source {
 };
 } // namespace
 
+using exec_space = Kokkos::DefaultHostExecutionSpace;
 using engine = switchyard::gemm::host_engine<no_source>;
 using subjects = std::tuple<gemm_checks::subject<float, float>>;
 using exact = std::tuple<float>;

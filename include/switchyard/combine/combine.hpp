@@ -3,6 +3,7 @@
 #pragma once
 
 #include <switchyard/combine/detail/combine_kernels.hpp>
+#include <switchyard/combine/detail/token_rows.hpp>
 
 /// \file
 /// Combine, forward and backward:
@@ -20,9 +21,17 @@ void forward(const Exec& exec, const router::problem& size, const router::settin
              const router::decision<Real, Space>& d, const dispatch::slot_map<Space>& map,
              const Kokkos::View<const T**, Kokkos::LayoutRight, Space>& o,
              const Kokkos::View<T**, Kokkos::LayoutRight, Space>& y) {
-  Kokkos::parallel_for("switchyard::combine::forward",
-                       Kokkos::RangePolicy<Exec, Kokkos::IndexType<std::int64_t>>(exec, 0, size.groups * size.tokens),
-                       detail::forward_kernel<T, Real, Space>{size, set, d, map, o, y});
+  if constexpr (gpu_space<Exec>) {
+    const auto run = [&]<int N>(std::integral_constant<int, N>) {
+      gpu::for_each_warp("switchyard::combine::forward", exec, size.groups * size.tokens,
+                         detail::forward_rows<T, Real, Space, N>{{size, set, d, map}, d.gate, o, y});
+    };
+    return gpu::in_wide_pieces(y) && gpu::in_wide_pieces(o) ? run(gpu::pieces<T>()) : run(gpu::pieces_of_one());
+  } else {
+    Kokkos::parallel_for("switchyard::combine::forward",
+                         Kokkos::RangePolicy<Exec, Kokkos::IndexType<std::int64_t>>(exec, 0, size.groups * size.tokens),
+                         detail::forward_kernel<T, Real, Space>{size, set, d, map, o, y});
+  }
 }
 
 /// dy [T, M], o [rows, M] -> do [rows, M] (the rows in use), dq [T, K]. As forward. Where o has some of the M columns
@@ -36,6 +45,17 @@ void backward(const Exec& exec, const router::problem& size, const router::setti
               const Kokkos::View<T**, Kokkos::LayoutRight, Space>& d_o,
               const Kokkos::View<Real**, Kokkos::LayoutRight, Space>& dq, std::int64_t first = 0,
               std::int64_t pieces = 1) {
+  if constexpr (gpu_space<Exec>)
+    if (pieces == 1) {
+      const auto run = [&]<int N>(std::integral_constant<int, N>) {
+        gpu::for_each_warp(
+            "switchyard::combine::backward", exec, size.groups * size.tokens,
+            detail::backward_rows<T, Real, Space, N>{{size, set, d, map}, d.gate, dy, o, d_o, dq, first});
+      };
+      return gpu::in_wide_pieces(dy, first) && gpu::in_wide_pieces(o) && gpu::in_wide_pieces(d_o)
+                 ? run(gpu::pieces<T>())
+                 : run(gpu::pieces_of_one());
+    }
   Kokkos::parallel_for("switchyard::combine::backward",
                        Kokkos::RangePolicy<Exec, Kokkos::IndexType<std::int64_t>>(exec, 0, size.groups * size.tokens),
                        detail::backward_kernel<T, Real, Space>{size, set, d, map, dy, o, d_o, dq, first, pieces});

@@ -29,6 +29,7 @@ class columns {
   columns(const communicator& along, std::int64_t d_model, const communicator& other)
       : along_(along), staged_for_(along.takes(staged<flat>::memory) ? other : along), width_(d_model / along.size()) {
     counts_.resize(static_cast<std::size_t>(along.size()));
+    if (cut()) parts_ = scratch_ = staged<flat>(flat("switchyard::dispatch::columns", 0), staged_for_); // without rows
   }
 
   bool cut() const { return along_.size() > 1; }

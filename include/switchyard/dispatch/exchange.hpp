@@ -4,6 +4,7 @@
 
 #include <switchyard/dispatch/chunks.hpp>
 #include <switchyard/dispatch/columns.hpp>
+#include <switchyard/dispatch/detail/slot_rows.hpp>
 
 /// \file
 /// The exchange: slots travel between the ranks that hold their tokens and the ranks that hold their experts.
@@ -281,9 +282,18 @@ void fill_blocks(const Exec& exec, const router::problem& size, const router::se
                  const router::decision<Real, Space>& d, const slot_map<Space>& map,
                  const Kokkos::View<const T**, Kokkos::LayoutRight, Space>& x,
                  const Kokkos::View<T**, Kokkos::LayoutRight, Space>& blocks, std::int64_t first = 0) {
-  Kokkos::parallel_for("switchyard::dispatch::fill_blocks",
-                       Kokkos::RangePolicy<Exec, Kokkos::IndexType<std::int64_t>>(exec, 0, size.groups * size.tokens),
-                       detail::fill_kernel<T, Real, Space>{size, set, d, map, x, blocks, first});
+  if constexpr (gpu_space<Exec>) {
+    const auto run = [&]<int N>(std::integral_constant<int, N>) {
+      gpu::for_each_warp("switchyard::dispatch::fill_blocks", exec, size.groups * size.tokens,
+                         detail::fill_rows<T, Real, Space, N>{{size, set, d, map}, x, blocks, first});
+    };
+    return gpu::in_wide_pieces(x, first) && gpu::in_wide_pieces(blocks) ? run(gpu::pieces<T>())
+                                                                        : run(gpu::pieces_of_one());
+  } else {
+    Kokkos::parallel_for("switchyard::dispatch::fill_blocks",
+                         Kokkos::RangePolicy<Exec, Kokkos::IndexType<std::int64_t>>(exec, 0, size.groups * size.tokens),
+                         detail::fill_kernel<T, Real, Space>{size, set, d, map, x, blocks, first});
+  }
 }
 
 } // namespace switchyard::dispatch

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <switchyard/config.hpp>
+#include <switchyard/gemm/cublas.hpp>
 #include <switchyard/gemm/host.hpp>
 #include <switchyard/gemm/onednn.hpp>
 
@@ -24,10 +25,25 @@ using best_host_engine = host_engine<avx512_source, onednn_source>;
 #else
 using best_host_engine = host_engine<avx512_source>;
 #endif
+#if defined(KOKKOS_ENABLE_CUDA)
+#if SWITCHYARD_HAS_CUBLAS
+using best_cuda_engine = cublas_engine;
+#elif SWITCHYARD_HAS_WGMMA
+using best_cuda_engine = wgmma_engine;
+#else
+using best_cuda_engine = mma_engine;
+#endif
+#endif
 template <class Exec, class T>
 struct choose_engine {
   using type = std::conditional_t<best_host_engine::template supports<Exec, T>, best_host_engine, portable_engine>;
 };
+#if defined(KOKKOS_ENABLE_CUDA)
+template <class T>
+struct choose_engine<Kokkos::Cuda, T> {
+  using type = best_cuda_engine;
+};
+#endif
 } // namespace detail
 
 /// The engine used for products of T on Exec unless the user names another.

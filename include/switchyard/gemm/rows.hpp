@@ -21,6 +21,7 @@ template <class Space>
 struct row_groups {
   index_view<Space> offset; // [groups + 1], offset(0) = 0
   std::int64_t max_rows = 0;
+  std::int64_t each = 0; // rows of every group, where all have as many and the host knows it; 0: it does not
 
   KOKKOS_FUNCTION std::int64_t groups() const { return static_cast<std::int64_t>(offset.extent(0)) - 1; }
 };

@@ -47,6 +47,7 @@ class switch_layer {
   /// type error.
   struct packed_type {
     typename router_engine::template packed<Exec, real> router, router_transposed; // [M, E], [E, M]
+    router::split_weights<space> router_pieces;                                    // where kernels want them
     std::vector<experts::packed_ffn<Engine, Exec, value>>
         ffn; // one; canonical, of each piece of the hidden layers here
   };

@@ -39,7 +39,7 @@ class checking_backend final : public forwarding_backend {
     return inner().start(call);
   }
   void all_gather(const all_gather_call& call) override {
-    same_everywhere(message(label(call.kind), " (gather) in units of ", call.unit, " bytes"));
+    same_everywhere(message(label(call.kind), " (gather) in units of ", call.unit, " bytes", where(call.memory)));
     std::string counts;
     for (const std::int64_t count : call.counts) counts += message(count, ' ');
     const std::vector<std::string> all = gather_text(communicator_here(), counts);
@@ -56,6 +56,7 @@ class checking_backend final : public forwarding_backend {
   }
 
  private:
+  static const char* where(buffer_memory memory) { return memory == buffer_memory::device ? " in device memory" : ""; }
   communicator communicator_here() const {
     return communicator(std::shared_ptr<communicator_backend>(std::shared_ptr<void>(), &inner()));
   }
@@ -76,7 +77,7 @@ class checking_backend final : public forwarding_backend {
   }
 
   void check(const all_to_all_call& call, const char* how) {
-    same_everywhere(message(how, label(call.kind), " in units of ", call.unit, " bytes"));
+    same_everywhere(message(how, label(call.kind), " in units of ", call.unit, " bytes", where(call.memory)));
     const auto ranks = static_cast<std::size_t>(size());
     std::string complaint;
     if (call.send_counts.size() != ranks || call.receive_counts.size() != ranks)
@@ -99,9 +100,9 @@ class checking_backend final : public forwarding_backend {
 } // namespace detail
 
 /// The same ranks, checked: before each collective, on comm or on any communicator split from it, all ranks of comm
-/// compare what they are about to do: the kind, the communicator's name, the unit, the phase, and the counts that must
-/// match. Where they differ, every rank throws disagreement with the number of the call, the rank, and both calls. A
-/// rank that makes no call at all is not seen: that is for time-outs. Local.
+/// compare what they are about to do: the kind, the communicator's name, the unit, the memory, the phase, and the
+/// counts that must match. Where they differ, every rank throws disagreement with the number of the call, the rank, and
+/// both calls. A rank that makes no call at all is not seen: that is for time-outs. Local.
 inline communicator checking(const communicator& comm) {
   auto sequence = std::make_shared<detail::call_sequence>(detail::call_sequence{comm});
   return communicator(std::make_shared<detail::checking_backend>(comm.backend(), std::move(sequence), "world"));

@@ -32,7 +32,8 @@ enum class buffer_memory { host, device };
 
 /// send_counts[r] units of `unit` bytes go to rank r, receive_counts[r] come from it; in rank order, without gaps, or
 /// where the begins say: unit send_begins[r] of `send` is the first that goes to rank r, and unit receive_begins[r] of
-/// `receive` the first that comes from it. What goes to several ranks may be the same units.
+/// `receive` the first that comes from it. What goes to several ranks may be the same units. `memory` is where the
+/// buffers may lie, the same on every rank, whatever it holds: device where one of the two does.
 struct all_to_all_call {
   collective kind;
   const void* send;
@@ -42,14 +43,16 @@ struct all_to_all_call {
   std::size_t unit;
   const std::vector<std::int64_t>* send_begins = nullptr;
   const std::vector<std::int64_t>* receive_begins = nullptr;
+  buffer_memory memory = buffer_memory::host;
 };
 
-/// data holds every rank's part in rank order; this rank's is filled in, the others' arrive.
+/// data holds every rank's part in rank order; this rank's is filled in, the others' arrive. `memory` as above.
 struct all_gather_call {
   collective kind;
   void* data;
   const std::vector<std::int64_t>& counts;
   std::size_t unit;
+  buffer_memory memory = buffer_memory::host;
 };
 
 /// An error that one rank met alone: the others know nothing of it and may be waiting.
@@ -80,8 +83,8 @@ class communicator_backend {
 
   virtual int rank() const = 0;
   virtual int size() const = 0;
-  /// Local. May the buffers of a call lie in such memory? What a backend does not take is staged in host memory by
-  /// `staged` (mesh/staged.hpp); bytes in host memory that come from no view it takes always.
+  /// Local, and the same on every rank. May the buffers of a call lie in such memory? What a backend does not take is
+  /// staged in host memory by `staged` (mesh/staged.hpp); bytes in host memory that come from no view it takes always.
   virtual bool takes(buffer_memory where) const { return where == buffer_memory::host; }
 
   /// Collective. Ranks of equal color form a communicator, ordered by their rank here; `name` is for counters and
@@ -163,8 +166,9 @@ class communicator {
   /// Collective; see all_gather_call.
   void all_gather(void* data, const std::vector<std::int64_t>& counts, std::size_t unit,
                   collective kind = collective::all_gather) const {
-    backend_->all_gather({kind, data, counts, unit});
+    all_gather({kind, data, counts, unit});
   }
+  void all_gather(const all_gather_call& call) const { backend_->all_gather(call); }
   /// Collective, as all_to_all; the buffers are in use until the handle's wait().
   pending start_all_to_all(const void* send, const std::vector<std::int64_t>& send_counts, void* receive,
                            const std::vector<std::int64_t>& receive_counts, std::size_t unit,

@@ -22,6 +22,15 @@ template <class Exec>
 void fence_before_exchange(const Exec& exec) {
   exec.fence("switchyard: the values must be complete before they are sent");
 }
+
+/// What an exchange over comm is told of its buffers. It follows from types and from how the buffers were made, so it
+/// is the same on all ranks, also on one without any rows; of a twin and a view, the view decides, since what reads
+/// devices reads pinned memory.
+template <class View>
+buffer_memory wire_memory(const communicator& comm, const staged<View>& send, const staged<View>& receive) {
+  const bool device = staged<View>::memory == buffer_memory::device && comm.takes(buffer_memory::device);
+  return device && !(send.has_twin() && receive.has_twin()) ? buffer_memory::device : buffer_memory::host;
+}
 } // namespace detail
 
 /// counts[r] rows of `row` elements go to rank r and come back as receive_counts[r]; buffers in rank order.
@@ -33,8 +42,9 @@ void all_to_all(const Exec& exec, const communicator& comm, const staged<View>& 
                 collective kind = collective::all_to_all) {
   send.leave(exec, 0, detail::sum_of(counts) * row);
   detail::fence_before_exchange(exec);
-  comm.all_to_all(send.wire(comm), counts, receive.wire(comm), receive_counts,
-                  static_cast<std::size_t>(row) * sizeof(typename View::value_type), kind);
+  comm.all_to_all({kind, send.wire(comm), counts, receive.wire(comm), receive_counts,
+                   static_cast<std::size_t>(row) * sizeof(typename View::value_type), nullptr, nullptr,
+                   detail::wire_memory(comm, send, receive)});
   receive.arrive(exec, 0, detail::sum_of(receive_counts) * row);
 }
 
@@ -71,10 +81,15 @@ void rows_arrive(const Exec& exec, const staged<View>& to, const some_rows& in, 
 template <class View>
 all_to_all_call call_for(const communicator& comm, const staged<View>& send, const some_rows& out,
                          const staged<View>& receive, const some_rows& in, std::int64_t row, collective kind) {
-  return {kind,        send.wire(comm),
-          out.counts,  receive.wire(comm),
-          in.counts,   static_cast<std::size_t>(row) * sizeof(typename View::value_type),
-          &out.begins, &in.begins};
+  return {kind,
+          send.wire(comm),
+          out.counts,
+          receive.wire(comm),
+          in.counts,
+          static_cast<std::size_t>(row) * sizeof(typename View::value_type),
+          &out.begins,
+          &in.begins,
+          wire_memory(comm, send, receive)};
 }
 } // namespace detail
 
@@ -97,7 +112,8 @@ void all_gather(const Exec& exec, const communicator& comm, const staged<View>& 
   const std::int64_t begin = detail::first_unit(counts, nullptr, comm.rank()) * row, mine = counts[here] * row;
   data.leave(exec, begin, mine);
   detail::fence_before_exchange(exec);
-  comm.all_gather(data.wire(comm), counts, static_cast<std::size_t>(row) * sizeof(typename View::value_type), kind);
+  comm.all_gather({kind, data.wire(comm), counts, static_cast<std::size_t>(row) * sizeof(typename View::value_type),
+                   detail::wire_memory(comm, data, data)});
   data.arrive(exec, 0, begin);
   data.arrive(exec, begin + mine, detail::sum_of(counts) * row - begin - mine);
 }

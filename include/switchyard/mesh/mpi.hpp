@@ -298,8 +298,8 @@ class mpi_backend final : public communicator_backend {
     require(own == call.receive_counts[std::size_t(rank_)], "receive_counts[", rank_,
             "] = ", call.receive_counts[std::size_t(rank_)], ": this rank sends itself ", own, " units");
     // Everybody starts with another peer, so that not all of them send to rank 0 first. What a rank sends itself is
-    // a message too where it may lie in the memory of a device.
-    const int first = takes(buffer_memory::device) ? 0 : 1;
+    // a message too where it lies in the memory of a device.
+    const int first = call.memory == buffer_memory::device ? 0 : 1;
     for (int other = first; other < size_; ++other) {
       const int from = (rank_ + size_ - other) % size_;
       messages->receive(to_receive(from), call.receive_counts[std::size_t(from)], from, comm_);

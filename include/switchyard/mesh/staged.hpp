@@ -18,18 +18,20 @@ using staging_space = Kokkos::SharedHostPinnedSpace;
 using staging_space = Kokkos::HostSpace;
 #endif
 
+/// What a view in such a memory space lies in, as a transport sees it.
+template <class Space>
+inline constexpr buffer_memory memory_of =
+    Kokkos::SpaceAccessibility<Kokkos::HostSpace, Space>::accessible ? buffer_memory::host : buffer_memory::device;
+
 /// A view and the memory that an exchange reads and writes for it: the view's own where the communicator takes that,
 /// else a twin in pinned host memory, allocated once, with this. Copies are made in the order of exec, of what travels
 /// and of nothing else. A handle: copies share both.
 template <class View>
 class staged {
   using value = typename View::non_const_value_type;
-  using space = typename View::memory_space;
 
  public:
-  /// What the view lies in, as a transport sees it.
-  static constexpr buffer_memory memory =
-      Kokkos::SpaceAccessibility<Kokkos::HostSpace, space>::accessible ? buffer_memory::host : buffer_memory::device;
+  static constexpr buffer_memory memory = memory_of<typename View::memory_space>;
 
   staged() = default;
   /// The host reads and writes wire() too: a twin wherever it cannot reach the view. Allocates that.

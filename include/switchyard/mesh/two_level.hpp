@@ -86,9 +86,11 @@ class two_level_backend final : public forwarding_backend {
   bool takes(buffer_memory where) const override { // the host copies what porters carry
     return inner().takes(where) && (!inside_ || where == buffer_memory::host);
   }
-  /// Sums have large messages, and go directly; so do exchanges that are started, since wait() is local.
+  /// Sums have large messages, and go directly; so do exchanges that are started, since wait() is local, and what lies
+  /// on a device, where the host copies nothing.
   void all_to_all(const all_to_all_call& call) override {
-    if (!inside_ || call.kind != collective::all_to_all || call.unit == 0) return inner().all_to_all(call);
+    if (!inside_ || call.kind != collective::all_to_all || call.memory == buffer_memory::device || call.unit == 0)
+      return inner().all_to_all(call);
     for (const counts* v : {&call.send_counts, &call.receive_counts, call.send_begins, call.receive_begins})
       if (v != nullptr) check_counts(*v, rank_count());
     learn_counts(call);

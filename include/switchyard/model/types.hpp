@@ -43,7 +43,7 @@ struct one_group {
   explicit one_group(std::int64_t rows) : offset("switchyard::model::one_group", 2), count(rows) {
     Kokkos::deep_copy(Kokkos::subview(offset, 1), rows);
   }
-  gemm::row_groups<Space> groups() const { return {offset, count}; }
+  gemm::row_groups<Space> groups() const { return {offset, count, count}; }
 };
 
 namespace detail {

@@ -2,7 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #pragma once
 
-#include <switchyard/router/detail/loss_kernels.hpp>
+#include <switchyard/router/detail/warp_losses.hpp>
+#include <switchyard/router/detail/warp_router.hpp>
 
 /// \file
 /// Auxiliary losses and metrics. With n_g real tokens in group g, n of them in all, f_ge = #{choices e of group g} /
@@ -72,6 +73,15 @@ template <class Storage, class Exec, class Real, class Space>
 void decide(const Exec& exec, const problem& size, const settings& set, const padding<Space>& pad,
             const decision<Real, Space>& d, const statistics<Real, Space>& s) {
   const std::int64_t blocks = statistics<Real, Space>::blocks(size);
+  if constexpr (gpu_space<Exec>) {
+    const auto run = [&]<int Values>(std::integral_constant<int, Values>) {
+      using block = detail::decide_block<Real, Storage, Space, Values>;
+      gpu::for_each_block<block::threads>("switchyard::router::decide", exec, size.groups * blocks, block::bytes,
+                                          block{size, set, pad, d, s.partial, blocks});
+    };
+    if (size.experts <= detail::few_experts) return run(detail::few_values());
+    if (size.experts <= detail::more_experts) return run(detail::more_values());
+  }
   Kokkos::parallel_for("switchyard::router::decide",
                        Kokkos::RangePolicy<Exec, Kokkos::IndexType<std::int64_t>>(exec, 0, size.groups * blocks),
                        detail::decide_kernel<Real, Storage, Space>{size, set, pad, d, s.partial, blocks});
@@ -84,11 +94,20 @@ void sum_groups(const Exec& exec, const problem& size, const settings& set, cons
                 const decision<Real, Space>& d, const statistics<Real, Space>& s) {
   using policy = Kokkos::RangePolicy<Exec, Kokkos::IndexType<std::int64_t>>;
   const std::int64_t blocks = statistics<Real, Space>::blocks(size);
-  Kokkos::parallel_for("switchyard::router::count_slots", policy(exec, 0, size.groups * blocks),
-                       detail::count_slots_kernel<Real, Space>{size, set, pad, d, s.partial, blocks});
   const std::int64_t columns = static_cast<std::int64_t>(s.sums.extent(1));
-  Kokkos::parallel_for("switchyard::router::sum_groups", policy(exec, 0, size.groups * columns),
-                       detail::sum_group_kernel<Real, Space>{size, d.filled, s.partial, s.sums, blocks, columns});
+  const detail::count_slots_kernel<Real, Space> count{size, set, pad, d, s.partial, blocks};
+  const detail::sum_group_kernel<Real, Space> sum{size, d.filled, s.partial, s.sums, blocks, columns};
+  if constexpr (gpu_space<Exec>) {
+    using block = detail::sum_group_block<Real, Space>;
+    const std::int64_t tiles = (columns + gpu::warp_size - 1) / gpu::warp_size;
+    gpu::for_each_warp<4>("switchyard::router::count_slots", exec, size.groups * blocks,
+                          detail::count_slots_rows<Real, Space>{count});
+    gpu::for_each_block<block::threads>("switchyard::router::sum_groups", exec, size.groups * tiles, block::bytes,
+                                        block{sum, tiles});
+  } else {
+    Kokkos::parallel_for("switchyard::router::count_slots", policy(exec, 0, size.groups * blocks), count);
+    Kokkos::parallel_for("switchyard::router::sum_groups", policy(exec, 0, size.groups * columns), sum);
+  }
 }
 
 /// All rows of statistics.sums -> summary, and what the backward needs (dp, dm). Every rank computes the same.
@@ -97,11 +116,16 @@ void losses(const Exec& exec, const problem& size, const settings& set, const st
   using policy = Kokkos::RangePolicy<Exec, Kokkos::IndexType<std::int64_t>>;
   Kokkos::parallel_for("switchyard::router::sum_experts", policy(exec, 0, 4 * size.experts),
                        detail::sum_expert_kernel<Real, Space>{size, s.sums, s.expert_sums});
-  Kokkos::parallel_for("switchyard::router::balance", policy(exec, 0, size.groups_total),
-                       detail::balance_kernel<Real, Space>{size, set, s.sums, s.balance});
-  Kokkos::parallel_for(
-      "switchyard::router::summary", policy(exec, 0, 1),
-      detail::summary_kernel<Real, Space>{size, set, s.sums, s.balance, s.expert_sums, s.dm, s.result});
+  const detail::balance_kernel<Real, Space> balance{size, set, s.sums, s.balance};
+  const detail::summary_kernel<Real, Space> summarize{size, set, s.sums, s.balance, s.expert_sums, s.dm, s.result};
+  if constexpr (gpu_space<Exec>) {
+    gpu::for_each_warp<4>("switchyard::router::balance", exec, size.groups_total,
+                          detail::balance_rows<Real, Space>{balance});
+    gpu::for_each_warp<2>("switchyard::router::summary", exec, 1, detail::summary_rows<Real, Space>{summarize});
+  } else {
+    Kokkos::parallel_for("switchyard::router::balance", policy(exec, 0, size.groups_total), balance);
+    Kokkos::parallel_for("switchyard::router::summary", policy(exec, 0, 1), summarize);
+  }
   Kokkos::parallel_for("switchyard::router::loss_gradient", policy(exec, 0, size.groups * size.experts),
                        detail::loss_gradient_kernel<Real, Space>{size, set, s.sums, s.expert_sums, s.result, s.dp});
 }

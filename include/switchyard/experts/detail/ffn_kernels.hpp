@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #pragma once
 
-#include <switchyard/core/precision.hpp>
+#include <switchyard/core/pack.hpp>
 #include <switchyard/core/random.hpp>
 #include <switchyard/experts/activation.hpp>
 #include <switchyard/gemm/rows.hpp>
@@ -41,6 +41,7 @@ KOKKOS_INLINE_FUNCTION void add(const Acc* KOKKOS_RESTRICT from, int n, Acc* KOK
 
 template <class T, class Acc>
 KOKKOS_INLINE_FUNCTION void store(const Acc* KOKKOS_RESTRICT values, int n, T* KOKKOS_RESTRICT to) {
+  if (gpu::one_piece<T>(n) && gpu::aligned(to)) return gpu::store_piece(values, to);
   for (int j = 0; j < n; ++j) to[j] = T(values[j]);
 }
 
@@ -125,6 +126,8 @@ struct d_pre_epilogue {
                                   acc* KOKKOS_RESTRICT dh) const {
     const auto d_ff = static_cast<std::int64_t>(hidden.extent(1));
     if (dropout.rate > 0) dropout.apply(slot(row), column, n, dh);
+    if (gpu::one_piece<T>(n) && gpu::aligned(&hidden(row, column)) && d_ff % gpu::wide<T> == 0)
+      return one_piece(row, column, d_ff, dh);
     if (!pre.data()) { // plain ReLU: h > 0 exactly where a > 0 and D > 0
       const T* KOKKOS_RESTRICT h = &hidden(row, column);
       for (int j = 0; j < n; ++j) dh[j] = static_cast<acc>(h[j]) > acc(0) ? dh[j] : acc(0);
@@ -144,6 +147,27 @@ struct d_pre_epilogue {
         du[j] = T(dh[j] * static_cast<acc>(v[j]) * act.derivative(static_cast<acc>(u[j])));
         dv[j] = T(dh[j] * act.value(static_cast<acc>(u[j])));
       }
+    });
+  }
+
+  /// The same for columns that are 16 bytes of every row.
+  KOKKOS_FUNCTION void one_piece(std::int64_t row, std::int64_t column, std::int64_t d_ff, acc* dh) const {
+    constexpr int n = gpu::wide<T>;
+    if (!pre.data()) {
+      const auto h = gpu::load<n>(&hidden(row, column));
+      for (int j = 0; j < n; ++j) dh[j] = h.get(j) > acc(0) ? dh[j] : acc(0);
+      return gpu::store_piece(dh, &d_pre(row, column));
+    }
+    const auto u = gpu::load<n>(&pre(row, column));
+    const auto v = gated ? gpu::load<n>(&pre(row, d_ff + column)) : u;
+    with_activation(activation, [&](auto act) {
+      gpu::pack<T, n> du, dv;
+      for (int j = 0; j < n; ++j) {
+        du.set(j, gated ? dh[j] * v.get(j) * act.derivative(u.get(j)) : dh[j] * act.derivative(u.get(j)));
+        dv.set(j, gated ? dh[j] * act.value(u.get(j)) : acc(0));
+      }
+      gpu::store(&d_pre(row, column), du);
+      if (gated) gpu::store(&d_pre(row, d_ff + column), dv);
     });
   }
 };

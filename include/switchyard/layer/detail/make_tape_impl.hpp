@@ -23,7 +23,7 @@ auto switch_layer<E, P, M, R, G>::make_tape(const E& exec, std::int64_t groups, 
   t.choices = config_.choices();
   t.sums = sums;
   t.decision = router::decision<real, space>(t.size, t.choices);
-  t.slots = router::slot_scratch<real, space>(t.size, config_.routing, config_.order);
+  t.slots = router::slot_scratch<real, space>(t.size, config_.routing, config_.order, t.choices);
   t.statistics = router::statistics<real, space>(t.size);
   t.all_tokens = typename tape_type::template vector<std::int64_t>("switchyard::all_tokens", 2);
   Kokkos::deep_copy(exec, Kokkos::subview(t.all_tokens, 1), t.tokens());

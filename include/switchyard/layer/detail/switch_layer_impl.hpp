@@ -16,6 +16,7 @@ auto switch_layer<E, P, M, R, G>::pack(const E& exec, const weights_type& w) con
   packed_type to;
   to.router = router_engine::template allocate<E, real>(exec, 1, m, e);
   to.router_transposed = router_engine::template allocate<E, real>(exec, 1, e, m);
+  if constexpr (gpu_space<E>) to.router_pieces = router::split_weights<space>(m, e);
   for (std::int64_t i = 0; i < hidden_pieces().count; ++i) to.ffn.push_back(allocate_ffn(exec, w));
   pack(exec, w, to);
   return to;
@@ -28,6 +29,7 @@ void switch_layer<E, P, M, R, G>::pack(const E& exec, const weights_type& w, con
       w.router.data(), 1, w.router.extent(0), w.router.extent(1));
   router_engine::template pack<E, real>(exec, to.router, router, orientation::forward);
   router_engine::template pack<E, real>(exec, to.router_transposed, router, orientation::transposed);
+  router::split(exec, w.router, to.router_pieces);
   if (!canonical()) return pack_ffn(exec, w, to.ffn.front());
   for (std::size_t i = 0; i < to.ffn.size(); ++i)
     pack_ffn(exec, piece_of(exec, w, static_cast<std::int64_t>(i)), to.ffn[i]);
@@ -113,15 +115,15 @@ template <class E, precision P, class M, class R, class G>
 void switch_layer<E, P, M, R, G>::route(const E& exec, const packed_type& packed, tape_type& t) const {
   Kokkos::Profiling::ScopedRegion region("switchyard::router");
   using storage = typename P::router_storage;
-  const gemm::row_groups<space> all{t.all_tokens, t.tokens()};
+  const gemm::row_groups<space> all{t.all_tokens, t.tokens(), t.tokens()};
   if (t.noise.active()) {
     router::scale_input(exec, t.size, t.noise, t.x, t.scaled_input);
-    router::logits<router_engine, storage>(exec, all, gemm::rows<real, space>(t.scaled_input), packed.router, t.set,
-                                           t.decision);
+    router::score<router_engine, storage, E, real, decltype(packed.router), real, space>(
+        exec, t.size, t.set, t.pad, all, t.scaled_input, packed.router, packed.router_pieces, t.decision, t.statistics);
   } else {
-    router::logits<router_engine, storage>(exec, all, gemm::rows<value, space>(t.x), packed.router, t.set, t.decision);
+    router::score<router_engine, storage, E, value, decltype(packed.router), real, space>(
+        exec, t.size, t.set, t.pad, all, t.x, packed.router, packed.router_pieces, t.decision, t.statistics);
   }
-  router::decide<storage>(exec, t.size, t.set, t.pad, t.decision, t.statistics);
   router::assign_slots(exec, t.size, t.set, t.pad, t.decision, t.slots);
   router::gates<storage>(exec, t.set, t.decision);
 
@@ -226,7 +228,7 @@ void switch_layer<E, P, M, R, G>::backward(const E& exec, const packed_type& pac
 
     router::backward<E, real, space>(exec, t.size, t.set, t.pad, t.decision, t.statistics, options.loss_scale, t.dq,
                                      t.dh);
-    const gemm::row_groups<space> all{t.all_tokens, t.tokens()};
+    const gemm::row_groups<space> all{t.all_tokens, t.tokens(), t.tokens()};
     const typename tape_type::template matrix<value> out = detail::as_rows(dx);
     gemm::grouped_product<router_engine>(
         exec, all, gemm::rows<real, space>(t.dh), packed.router_transposed,
@@ -320,7 +322,7 @@ auto switch_layer<E, P, M, R, G>::experts_backward(const E& exec, const packed_t
 template <class E, precision P, class M, class R, class G>
 void switch_layer<E, P, M, R, G>::router_gradient(const E& exec, const packed_type& packed, tape_type& t,
                                                   const gradients_type& gradients, bool accumulate) const {
-  const gemm::row_groups<space> all{t.all_tokens, t.tokens()};
+  const gemm::row_groups<space> all{t.all_tokens, t.tokens(), t.tokens()};
   const gemm::rows<real, space> dh(t.dh);
   const Kokkos::View<gradient***, Kokkos::LayoutRight, space, Kokkos::MemoryUnmanaged> out(
       gradients.router.data(), 1, gradients.router.extent(0), gradients.router.extent(1));

@@ -95,23 +95,4 @@ struct digit_scan_kernel {
   }
 };
 
-/// Sorts keys[0] with order[0] as passenger; both come back in place.
-template <class Exec, class Real, class Space>
-void sort(const Exec& exec, const sorter<Real, Space>& s) {
-  using policy = Kokkos::RangePolicy<Exec, Kokkos::IndexType<std::int64_t>>;
-  using key = typename sorter<Real, Space>::key;
-  static_assert(sizeof(key) % 2 == 0, "an even number of passes ends in the first buffers");
-  for (int pass = 0; pass < static_cast<int>(sizeof(key)); ++pass) {
-    const int in = pass % 2, out = 1 - in;
-    Kokkos::parallel_for("switchyard::router::count_digits", policy(exec, 0, s.segments * s.blocks),
-                         digit_kernel<Real, Space, false>{s.length, s.blocks, 8 * pass, s.keys[in], s.order[in],
-                                                          s.keys[out], s.order[out], s.histogram});
-    Kokkos::parallel_for("switchyard::router::scan_digits", policy(exec, 0, s.segments),
-                         digit_scan_kernel<Real, Space>{s.blocks, s.histogram});
-    Kokkos::parallel_for("switchyard::router::scatter_digits", policy(exec, 0, s.segments * s.blocks),
-                         digit_kernel<Real, Space, true>{s.length, s.blocks, 8 * pass, s.keys[in], s.order[in],
-                                                         s.keys[out], s.order[out], s.histogram});
-  }
-}
-
 } // namespace switchyard::router::detail
