@@ -1,6 +1,7 @@
 # cmake -D TRAIN=... -D GENERATE=... -D REPORT=... -D SCRATCH=<folder> -D TEXT=<file> -D MPIRUN=<command> -P test.cmake
 # The whole way, in small: a dense and a Switch model are trained, write text, and become a page.
 cmake_minimum_required(VERSION 3.25)
+include(${CMAKE_CURRENT_LIST_DIR}/../expect.cmake)
 
 file(REMOVE_RECURSE ${SCRATCH})
 function(work out)
@@ -9,11 +10,6 @@ function(work out)
     message(FATAL_ERROR "${ARGN}: status ${status}\n${output}")
   endif()
   set(${out} "${output}" PARENT_SCOPE)
-endfunction()
-function(expect text pattern)
-  if(NOT text MATCHES "${pattern}")
-    message(FATAL_ERROR "expected '${pattern}' in\n${text}")
-  endif()
 endfunction()
 
 set(common --text a=${TEXT}/model.md b=${TEXT}/layouts.md --steps 24 --batch 8 --length 64 --evaluate-every 8

@@ -1,5 +1,6 @@
 # What the scripts here have in common; they set PROGRAM, SCRATCH and MPIRUN. Makes SCRATCH an empty folder.
 
+include(${CMAKE_CURRENT_LIST_DIR}/../expect.cmake)
 separate_arguments(mpirun UNIX_COMMAND "${MPIRUN}")
 file(REMOVE_RECURSE ${SCRATCH})
 file(MAKE_DIRECTORY ${SCRATCH})
@@ -11,11 +12,6 @@ function(train expected out)
     message(FATAL_ERROR "train ${ARGN}: status ${status}, expected ${expected}\n${output}")
   endif()
   set(${out} "${output}" PARENT_SCOPE)
-endfunction()
-function(expect text pattern)
-  if(NOT text MATCHES "${pattern}")
-    message(FATAL_ERROR "expected '${pattern}' in\n${text}")
-  endif()
 endfunction()
 
 # read(<out: list> <folder> <key>): a column of metrics.jsonl, which must have one object per step.

@@ -32,7 +32,7 @@ std::optional<other_run> find_other_run(const settings& s, const sy::communicato
   const char* name = !s.distill.empty() ? "--distill" : !s.upcycle.empty() ? "--upcycle" : "--finetune";
   using sy::detail::require;
   other_run other{std::string(name) + " = " + folder, {}, {}, {}};
-  together(world, [&] {
+  sy::run_in_agreement(world, [&] {
     try {
       other.asked = settings_of_run(folder);
       require(same_tokens(other.asked.tokenizer, s.tokenizer), "it has ",

@@ -15,21 +15,6 @@
 
 namespace train_example {
 
-/// What body throws on one rank is thrown on all of them. Collective.
-template <class Body>
-void together(const sy::communicator& world, const Body& body) {
-  std::exception_ptr problem;
-  std::string complaint;
-  try {
-    body();
-  } catch (const std::exception& e) {
-    problem = std::current_exception();
-    complaint = e.what();
-  }
-  if (world.size() > 1) sy::agree(world, complaint);
-  if (problem) std::rethrow_exception(problem);
-}
-
 /// What an error says, without the library's name in front of it.
 std::string said_by(const std::exception& problem);
 

@@ -122,7 +122,7 @@ class trainer {
   /// One step on a batch of examples_here(). Collective on a mesh. Throws invalid_argument for a batch of other
   /// extents, on a mesh disagreement on every rank.
   step_report step(const token_batch& batch) {
-    in_agreement([&] { check(batch); });
+    run_in_agreement(comm_, [&] { check(batch); });
     step_report r;
     r.step = state_.step + 1;
     r.learning_rate = config_.schedule(r.step);
@@ -161,7 +161,7 @@ class trainer {
   step_report step(batches<Tokenizer>& from) {
     const Kokkos::Timer timer;
     const token_batch* batch = nullptr;
-    in_agreement([&] { batch = &from.next(); });
+    run_in_agreement(comm_, [&] { batch = &from.next(); });
     const double seconds = timer.seconds();
     step_report r = step(*batch);
     r.read_seconds = seconds;
@@ -215,20 +215,6 @@ class trainer {
   static tokens_view tokens(const char* what, std::int64_t sequences, std::int64_t length) {
     return tokens_view(std::string("switchyard::train::") + what, static_cast<std::size_t>(sequences),
                        static_cast<std::size_t>(length));
-  }
-  /// Runs body; what it throws on one rank is thrown on all of them.
-  template <class Body>
-  void in_agreement(const Body& body) const {
-    std::exception_ptr problem;
-    std::string complaint;
-    try {
-      body();
-    } catch (const std::exception& e) {
-      problem = std::current_exception();
-      complaint = e.what();
-    }
-    if (comm_.size() > 1) agree(comm_, complaint);
-    if (problem) std::rethrow_exception(problem);
   }
   double targets_of_all_ranks(const token_batch& batch) {
     const part here = sequences_here();

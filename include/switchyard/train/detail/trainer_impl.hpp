@@ -97,7 +97,7 @@ evaluation trainer<Model>::evaluate(const example_maker<Tokenizer>& maker, std::
   evaluation e;
   for (const std::string& language : maker.from().languages()) e.languages.push_back({language, {}});
   for (std::int64_t begin = 0; begin < count; begin += pass) {
-    in_agreement([&] {
+    run_in_agreement(comm_, [&] {
       for (std::int64_t i = 0; i < here.count; ++i) {
         const std::int64_t number = begin + here.begin + i;
         if (number < count)
