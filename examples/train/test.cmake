@@ -92,6 +92,26 @@ if(MPIRUN)
   read(alone ${SCRATCH}/alone loss)
   same_start("2 ranks and one" "${ranks}" "${alone}")
 
+  # In 16 bits the first loss is the same, byte for byte; then sums over ranks are in another order, but in the same one
+  # on every run.
+  foreach(run bf16 bf16_again)
+    execute_process(COMMAND ${mpirun} ${PROGRAM} ${common} --steps 8 --seed 3 --precision bf16 --out ${SCRATCH}/${run}
+                    RESULT_VARIABLE status OUTPUT_VARIABLE output ERROR_VARIABLE output)
+    if(NOT status EQUAL 0)
+      message(FATAL_ERROR "${MPIRUN} --precision bf16: status ${status}\n${output}")
+    endif()
+    read(${run} ${SCRATCH}/${run} loss)
+  endforeach()
+  train(0 output ${common} --steps 8 --seed 3 --precision bf16 --out ${SCRATCH}/bf16_alone)
+  read(bf16_alone ${SCRATCH}/bf16_alone loss)
+  list(GET bf16 0 here)
+  list(GET bf16_alone 0 there)
+  if(NOT here STREQUAL there)
+    message(FATAL_ERROR "bf16, 2 ranks and one, other first losses: ${here} ${there}")
+  endif()
+  if(NOT bf16 STREQUAL bf16_again)
+    message(FATAL_ERROR "bf16, 2 ranks, other losses the second time:\n${bf16}\n${bf16_again}")
+  endif()
 endif()
 
 # One of the two is killed, whatever it is at: both go on as if nothing had happened.

@@ -7,6 +7,7 @@
 #include <switchyard/mesh/checking.hpp>
 #include <switchyard/mesh/collectives.hpp>
 #include <switchyard/mesh/counting.hpp>
+#include <switchyard/mesh/detail/forwarding.hpp>
 #include <switchyard/mesh/faulting.hpp>
 #include <switchyard/mesh/phase.hpp>
 #include <switchyard/mpi.hpp>
@@ -204,6 +205,49 @@ TEMPLATE_TEST_CASE("sums over ranks are in rank order, in float for 16-bit types
     CHECK(everywhere(same(part, std::vector<TestType>(first, first + mine))));
     CHECK(everywhere(sent.bytes(sy::collective::reduce_scatter) == (total - mine) * std::int64_t{sizeof(TestType)}));
   }
+}
+
+/// A transport whose messages arrive the moment they are sent.
+class instant_backend final : public sy::detail::forwarding_backend {
+ public:
+  explicit instant_backend(const sy::communicator& comm) : forwarding_backend(comm.backend()) {}
+  std::shared_ptr<sy::communicator_backend> split(int color, std::string_view name) override {
+    return inner().split(color, name);
+  }
+  std::unique_ptr<sy::exchange_in_flight> start(const sy::all_to_all_call& call) override {
+    inner().all_to_all(call);
+    return nullptr;
+  }
+};
+
+TEST_CASE("large sums go in pieces, of parts as uneven as can be", "[mpi]") {
+  sy::traffic sent;
+  const auto comm = GENERATE_REF(sy::counting(sy::mpi(MPI_COMM_WORLD), sent),
+                                 sy::communicator(std::make_shared<instant_backend>(sy::mpi(MPI_COMM_WORLD))));
+  const Kokkos::DefaultExecutionSpace exec;
+  const int ranks = comm.size();
+  const std::int64_t large = 3 * (std::int64_t{1} << 18) + 7; // floats: 3 MiB and some
+  counts each;
+  for (int r = 0; r < ranks; ++r) each.push_back(r == 1 ? 1 : r == 2 ? 0 : large - r);
+  const std::int64_t total = std::accumulate(each.begin(), each.end(), std::int64_t{0});
+  const auto n = static_cast<std::size_t>(total), mine = static_cast<std::size_t>(each[std::size_t(comm.rank())]);
+  std::vector<float> expected(n);
+  for (std::size_t i = 0; i < n; ++i) expected[i] = sum_in_rank_order<float>(ranks, i);
+
+  const auto p = static_cast<std::size_t>(ranks);
+  const sy::staged<vector<float>> scratch(vector<float>("scratch", std::max(n, p * mine) + p));
+  const vector<float> own("own", mine);
+  sy::reduce_scatter_sum(exec, comm, terms<float>(comm.rank(), n), each, scratch, own);
+  exec.fence("test: sums are read");
+  const auto first = expected.begin() + std::accumulate(each.begin(), each.begin() + comm.rank(), std::int64_t{0});
+  CHECK(everywhere(same(own, std::vector<float>(first, first + static_cast<std::int64_t>(mine)))));
+
+  const auto all = terms<float>(comm.rank(), n);
+  sy::all_reduce_sum(exec, comm, all, scratch);
+  exec.fence("test: sums are read");
+  CHECK(everywhere(same(all.view(), expected)));
+  if (ranks > 1 && std::is_same_v<vector<float>::memory_space, Kokkos::HostSpace> && !sent.entries().empty())
+    CHECK(everywhere(sent.calls("world", sy::collective::reduce_scatter) == 3));
 }
 
 TEST_CASE("what is sent is counted per axis and collective", "[mpi]") {

@@ -30,23 +30,26 @@ tests_for() { # the mesh and the layouts are tested on ranks; products have test
   *:model/* | *:layer/dense_layer.hpp) echo "model" ;;
   *:train/*) echo "train" ;;
   *:gemm/detail/tensor_* | *:gemm/detail/library_calls.hpp) echo "gemm_tensor" ;;
-  *:gemm/*) echo "unit gradients properties gemm_portable gemm_avx512" ;;
-  *) echo "unit gradients properties" ;;
+  *:gemm/*) echo "gemm_portable gemm_avx512 unit properties gradients" ;;
+  *) echo "unit properties gradients" ;;
   esac
 }
-builds() {
-  local targets=() test
-  for test in $tests; do targets+=("test_$test"); done
-  cmake --build "$work/build" --parallel "${SWITCHYARD_JOBS:-2}" --target "${targets[@]}" >"$work/log" 2>&1
+builds() { # <test>
+  cmake --build "$work/build" --parallel "${SWITCHYARD_JOBS:-2}" --target "test_$1" >"$work/log" 2>&1
 }
-passes() { # stops at the first check that fails
-  local test run
+passes() { # <test>: stops at the first check that fails
+  local run=(timeout 300)
+  case $1 in mpi_*) run=(timeout 120 "$mpiexec" $mpi_flags -n 4) ;; esac
+  OMP_NUM_THREADS=1 OMP_PROC_BIND=false OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 \
+    "${run[@]}" "$work/build/tests/test_$1" --abort >>"$work/log" 2>&1 </dev/null
+}
+verdict() { # of the tests, built and run one by one until one fails
+  local test
   for test in $tests; do
-    run=(timeout 300)
-    case $test in mpi_*) run=(timeout 120 "$mpiexec" $mpi_flags -n 4) ;; esac
-    OMP_NUM_THREADS=1 OMP_PROC_BIND=false OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 \
-      "${run[@]}" "$work/build/tests/test_$test" --abort >>"$work/log" 2>&1 </dev/null || return 1
+    builds "$test" || { echo "does not compile"; return; }
+    passes "$test" || { echo killed; return; }
   done
+  echo SURVIVED
 }
 cmake -S "$work/source" -B "$work/build" -DCMAKE_BUILD_TYPE=Release -DCMAKE_CXX_FLAGS_RELEASE=-O1 \
   "-DSWITCHYARD_TEST_PRECISIONS=uniform<double>;selective<bfloat16>" -DSWITCHYARD_BUILD_EXAMPLES=OFF \
@@ -67,7 +70,7 @@ while IFS='|' read -r name file from to _; do
     continue
   fi
   if [ -z "${sound[$tests]:-}" ]; then
-    if ! builds || ! passes; then
+    if [ "$(verdict)" != SURVIVED ]; then
       echo "mutants: the tests fail without any mutant, see $work/log" >&2
       exit 1
     fi
@@ -80,16 +83,9 @@ while IFS='|' read -r name file from to _; do
     continue
   fi
   from=$from to=$to perl -0777 -pi -e 's/\Q$ENV{from}\E/$ENV{to}/' "$target"
-  if ! builds "$file"; then
-    survived+=("$name")
-    echo "$name: does not compile, so it shows nothing"
-  elif ! passes "$file"; then
-    killed=$((killed + 1))
-    echo "$name: killed"
-  else
-    survived+=("$name")
-    echo "$name: SURVIVED"
-  fi
+  result=$(verdict)
+  echo "$name: $result"
+  if [ "$result" = killed ]; then killed=$((killed + 1)); else survived+=("$name"); fi
   cp "$work/pristine/$file" "$target"
 done <"$here/mutants.list"
 

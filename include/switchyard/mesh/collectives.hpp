@@ -2,6 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #pragma once
 
+#include <algorithm>
+#include <optional>
 #include <switchyard/core/precision.hpp>
 #include <switchyard/core/vector_code.hpp>
 #include <switchyard/mesh/exchanges.hpp>
@@ -33,10 +35,14 @@ struct add_parts {
       const auto part_of_rank = [&](std::int64_t r) {
         return r == rank ? own.data() + first : parts.data() + (r * mine + first);
       };
-      acc total[block];
       const T* from = part_of_rank(0);
-      for (int i = 0; i < n; ++i) total[i] = static_cast<acc>(from[i]);
-      for (std::int64_t r = 1; r < ranks; ++r) {
+      const T* const next = ranks > 1 ? part_of_rank(1) : nullptr;
+      acc total[block]; // `sum` may be `own`, so nothing is written there before all is read
+      if (next == nullptr)
+        for (int i = 0; i < n; ++i) total[i] = static_cast<acc>(from[i]);
+      else
+        for (int i = 0; i < n; ++i) total[i] = static_cast<acc>(from[i]) + static_cast<acc>(next[i]);
+      for (std::int64_t r = 2; r < ranks; ++r) {
         from = part_of_rank(r);
         for (int i = 0; i < n; ++i) total[i] += static_cast<acc>(from[i]);
       }
@@ -46,43 +52,69 @@ struct add_parts {
   }
 };
 
-/// The exchange under a sum: part r of everybody's data goes to rank r. What this rank has of its own part stays where
-/// it is.
+/// The exchange under a sum: part r of everybody's data goes to rank r, or of each part piece k of `pieces`. What this
+/// rank has of its own part stays where it is.
 struct parts_exchange {
   some_rows out, in;
+  part own;        ///< elements of this rank's part that this is about
+  std::int64_t at; ///< where they arrive: [ranks, own.count] elements from there on, at the two ends by turns
 
-  parts_exchange(const communicator& comm, const std::vector<std::int64_t>& counts) : out(all_rows(counts)) {
+  parts_exchange(const communicator& comm, const std::vector<std::int64_t>& counts, int pieces = 1, int k = 0)
+      : out(all_rows(counts)) {
     const auto here = static_cast<std::size_t>(comm.rank());
-    in.counts.assign(counts.size(), counts[here]);
-    for (std::size_t r = 0; r < counts.size(); ++r) in.begins.push_back(static_cast<std::int64_t>(r) * counts[here]);
+    own = part_of(counts[here], pieces, k);
+    at = k % 2 == 0 ? 0 : comm.size() * (counts[here] - own.count);
+    in.counts.assign(counts.size(), own.count);
+    for (std::size_t r = 0; r < counts.size(); ++r) {
+      const part piece = part_of(counts[r], pieces, k);
+      out.begins[r] += piece.begin;
+      out.counts[r] = piece.count;
+      in.begins.push_back(at + static_cast<std::int64_t>(r) * own.count);
+    }
     out.counts[here] = in.counts[here] = 0;
   }
 };
 
-/// sum[begin ...) = this rank's part of data + what has arrived of it in scratch.
+/// sum[begin ...) = this rank's part of data + what has arrived of it in scratch, or of one piece of that.
 template <class Exec, class T, class Space>
 void add_arrived(const Exec& exec, const communicator& comm, const staged<Kokkos::View<T*, Space>>& data,
                  const std::vector<std::int64_t>& counts, const staged<Kokkos::View<T*, Space>>& scratch,
-                 const Kokkos::View<T*, Space>& sum, std::int64_t begin) {
-  const std::int64_t mine = counts[static_cast<std::size_t>(comm.rank())];
-  const add_parts<T, Space> add{scratch.view(),
-                                data.part(first_unit(counts, nullptr, comm.rank()), mine).view(),
+                 const parts_exchange& parts, const Kokkos::View<T*, Space>& sum, std::int64_t begin) {
+  const part own = parts.own;
+  const std::int64_t first = first_unit(counts, nullptr, comm.rank());
+  const add_parts<T, Space> add{scratch.part(parts.at, comm.size() * own.count).view(),
+                                data.part(first + own.begin, own.count).view(),
                                 sum,
                                 comm.size(),
                                 comm.rank(),
-                                mine,
-                                begin};
+                                own.count,
+                                begin + own.begin};
   Kokkos::parallel_for("switchyard::mesh::sum_parts",
                        Kokkos::RangePolicy<Exec, Kokkos::IndexType<std::int64_t>>(exec, 0, add.calls()), add);
 }
 
+/// Large parts in pieces: one is added, still in the cache on the host, while the next is under way.
 template <class Exec, class T, class Space>
 void sum_parts(const Exec& exec, const communicator& comm, const staged<Kokkos::View<T*, Space>>& data,
                const std::vector<std::int64_t>& counts, const staged<Kokkos::View<T*, Space>>& scratch,
                const Kokkos::View<T*, Space>& sum, std::int64_t begin, collective kind) {
-  const parts_exchange parts(comm, counts);
-  all_to_all(exec, comm, data, parts.out, scratch, parts.in, 1, kind);
-  add_arrived(exec, comm, data, counts, scratch, sum, begin);
+  constexpr std::int64_t bytes = std::int64_t{std::is_same_v<Space, Kokkos::HostSpace> ? 1 : 64} << 20;
+  const std::int64_t largest = counts.empty() ? 0 : *std::max_element(counts.begin(), counts.end());
+  const int pieces = static_cast<int>(std::max<std::int64_t>(1, largest * std::int64_t{sizeof(T)} / bytes));
+  const auto start = [&](const parts_exchange& parts) {
+    return start_all_to_all(exec, comm, data, parts.out, scratch, parts.in, 1, kind);
+  };
+  parts_exchange now(comm, counts, pieces, 0);
+  std::optional<started<Kokkos::View<T*, Space>>> under_way(start(now));
+  for (int k = 1; k <= pieces; ++k) {
+    const parts_exchange arrived = std::move(now);
+    under_way->wait(exec);
+    if (k < pieces) {
+      now = parts_exchange(comm, counts, pieces, k);
+      under_way.emplace(start(now));
+    }
+    add_arrived(exec, comm, data, counts, scratch, arrived, sum, begin);
+  }
 }
 
 /// How an all-reduce of so many elements is cut.
@@ -106,7 +138,8 @@ std::vector<std::int64_t> sum_own_part(const Exec& exec, const communicator& com
 
 /// sum[0 .. counts[rank]) = the sum over the ranks of their part number `rank`; part r of data has counts[r] elements.
 /// 16-bit values travel as such and are added in float; the order is that of the ranks. `scratch` has at least
-/// ranks * counts[rank] elements. Waits for exec; allocates no view; the same bytes on every run.
+/// ranks * counts[rank] elements. More than 1 MiB for a rank goes in pieces (64 MiB in the memory of devices), one of
+/// which is added while the next is under way. Waits for exec; allocates no view; the same bytes on every run.
 template <class Exec, class T, class Space>
 void reduce_scatter_sum(const Exec& exec, const communicator& comm, const staged<Kokkos::View<T*, Space>>& data,
                         const std::vector<std::int64_t>& counts, const staged<Kokkos::View<T*, Space>>& scratch,

@@ -124,11 +124,8 @@ class movement_runner {
            slice_kernel<T, Space>{in_.n, in_.inner, mine.begin, mine.count, in, out});
       break;
     }
-    case movement::reduce_scatter: {
-      const parts_exchange parts(along_, send_);
-      all_to_all(exec, along_, outgoing_, parts.out, incoming_, parts.in, 1, collective::reduce_scatter);
-      break;
-    }
+    case movement::reduce_scatter:
+      return reduce_scatter_sum(exec, along_, outgoing_, send_, incoming_, out);
     case movement::all_to_all:
       all_to_all(exec, along_, outgoing_, send_, incoming_, receive_, 1);
       break;
@@ -170,7 +167,7 @@ class movement_runner {
     case movement::slice:
       break;
     case movement::reduce_scatter:
-      add_arrived(exec, along_, outgoing_, send_, incoming_, out, 0);
+      add_arrived(exec, along_, outgoing_, send_, incoming_, parts_exchange(along_, send_), out, 0);
       break;
     case movement::all_reduce:
       Kokkos::deep_copy(exec, out, outgoing_.view());
