@@ -43,8 +43,8 @@ inline void agree(const communicator& comm, const std::string& complaint) {
     if (!all[r].empty()) throw disagreement(detail::message("rank ", r, ": ", all[r]));
 }
 
-/// Runs body, which makes no collective call; what it throws on one rank is thrown on all of them, as by agree(). On one
-/// rank the exception itself. Collective.
+/// Runs body, which makes no collective call; what it throws on one rank is thrown on all of them, as by agree(). On
+/// one rank the exception itself. Collective.
 template <class Body>
 void run_in_agreement(const communicator& comm, const Body& body) {
   if (comm.size() == 1) return body();
