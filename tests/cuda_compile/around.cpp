@@ -36,6 +36,7 @@ void use_rows(const exec_space& exec, const sy::router::problem& size, const sy:
   sy::dispatch::list_rows(exec, size, set, d, a);
   sy::dispatch::fill_blocks<exec_space, value, real, space>(exec, size, set, d, map, x, rows);
   sy::combine::forward<exec_space, value, real, space>(exec, size, set, d, map, x, y);
+  sy::combine::zero_dropped<exec_space, value, real, space>(exec, size, d, y);
   sy::combine::backward<exec_space, value, real, space>(exec, size, set, d, map, x, x, rows, dq);
 }
 

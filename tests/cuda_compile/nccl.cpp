@@ -7,9 +7,9 @@
 
 namespace sy = switchyard;
 using view = Kokkos::View<double*, Kokkos::CudaSpace>;
-static_assert(sy::memory_of<Kokkos::CudaSpace> == sy::buffer_memory::device);
-static_assert(sy::memory_of<Kokkos::CudaUVMSpace> == sy::buffer_memory::host);
-static_assert(sy::memory_of<Kokkos::SharedHostPinnedSpace> == sy::buffer_memory::host);
+static_assert(sy::buffer_memory_of<Kokkos::CudaSpace> == sy::buffer_memory::device);
+static_assert(sy::buffer_memory_of<Kokkos::CudaUVMSpace> == sy::buffer_memory::host);
+static_assert(sy::buffer_memory_of<Kokkos::SharedHostPinnedSpace> == sy::buffer_memory::host);
 
 void exchange(const Kokkos::Cuda& exec, const sy::communicator& host, const std::vector<std::int64_t>& counts) {
   const sy::communicator comm = sy::nccl(host).split(0, "axis");

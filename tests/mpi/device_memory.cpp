@@ -6,7 +6,7 @@
 // In this file all views pass for views on a device, though the host reads them: what transports are told of them, and
 // what mesh/nccl.hpp makes of it over a pretended CUDA and NCCL. That is no test of either.
 template <>
-inline constexpr switchyard::buffer_memory switchyard::memory_of<Kokkos::DefaultExecutionSpace::memory_space> =
+inline constexpr switchyard::buffer_memory switchyard::buffer_memory_of<Kokkos::DefaultExecutionSpace::memory_space> =
     switchyard::buffer_memory::device;
 
 #include "together.hpp"

@@ -303,6 +303,12 @@ void check_rows(const shape& form, std::int64_t width, std::int64_t first) {
     sy::combine::forward<exec_space, T, Real, space>(s.exec, s.size, s.set, s.d, map, o, y);
     run_warps(sy::combine::detail::forward_rows<T, Real, space, N>{chosen, s.d.gate, o, other_y}, s.tokens());
     CHECK(same(y, other_y));
+    if (form.choices == 1) { // y written by the experts' last product, in whose place values are drawn here
+      const auto written = random_matrix<T>(s.tokens(), width, 46), other_written = copy_of(written);
+      sy::combine::zero_dropped<exec_space, T, Real, space>(s.exec, s.size, s.d, written);
+      run_warps(sy::combine::detail::dropped_rows<T, space>{s.d.slot, other_written}, s.tokens());
+      CHECK(same(written, other_written));
+    }
 
     const matrix<T> d_o("d_o", o.extent(0), o.extent(1)), other_d_o = copy_of(d_o);
     const matrix<Real> dq("dq", gates.extent(0), gates.extent(1)), other_dq = copy_of(dq);

@@ -11,7 +11,8 @@
 ///   y_t    = T(sum_j q_tj o[row(t, j)])          over the choices with a slot, in order of j; exactly 0 without any
 ///   do_row = T(q_tj dy_t),   dq_tj = <dy_t, o[row(t, j)]>
 ///
-/// o has been rounded to T before the gate. Every token has its own rows, so nothing is ever added atomically.
+/// o has been rounded to T before the gate. Every token has its own rows, so nothing is ever added atomically. A token
+/// with one choice has one row, so the last product of the experts can write y itself (experts::token_output).
 
 namespace switchyard::combine {
 
@@ -32,6 +33,20 @@ void forward(const Exec& exec, const router::problem& size, const router::settin
                          Kokkos::RangePolicy<Exec, Kokkos::IndexType<std::int64_t>>(exec, 0, size.groups * size.tokens),
                          detail::forward_kernel<T, Real, Space>{size, set, d, map, o, y});
   }
+}
+
+/// What is left of forward() where every token has one choice and the product that made o has written q o to y: tokens
+/// without a slot (=) 0. As forward.
+template <class Exec, class T, class Real, class Space>
+void zero_dropped(const Exec& exec, const router::problem& size, const router::decision<Real, Space>& d,
+                  const Kokkos::View<T**, Kokkos::LayoutRight, Space>& y) {
+  if constexpr (gpu_space<Exec>)
+    gpu::for_each_warp("switchyard::combine::zero_dropped", exec, size.groups * size.tokens,
+                       detail::dropped_rows<T, Space>{d.slot, y});
+  else
+    Kokkos::parallel_for("switchyard::combine::zero_dropped",
+                         Kokkos::RangePolicy<Exec, Kokkos::IndexType<std::int64_t>>(exec, 0, size.groups * size.tokens),
+                         detail::dropped_kernel<T, Space>{d.slot, y});
 }
 
 /// dy [T, M], o [rows, M] -> do [rows, M] (the rows in use), dq [T, K]. As forward. Where o has some of the M columns

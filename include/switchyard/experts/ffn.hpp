@@ -103,11 +103,17 @@ struct ffn_rows {
   }
 };
 
-/// x rows -> o rows. Does not communicate, allocate or fence; deterministic.
+/// Where the outputs of tokens with one row each go, weighted by their gates; by default nowhere.
+template <class T, class Space>
+using token_output = detail::token_output<T, Space>;
+
+/// x rows -> o rows, and where `outputs` says so the outputs of their tokens. Does not communicate, allocate
+/// or fence; deterministic.
 template <class Engine, class Exec, class T, class Space>
 void forward(const Exec& exec, const ffn_settings& set, const packed_ffn<Engine, Exec, T>& weights,
              const ffn_rows<Space>& rows, const Kokkos::View<const T**, Kokkos::LayoutRight, Space>& x,
-             const ffn_tape<T, Space>& tape, const Kokkos::View<T**, Kokkos::LayoutRight, Space>& o) {
+             const ffn_tape<T, Space>& tape, const Kokkos::View<T**, Kokkos::LayoutRight, Space>& o,
+             const token_output<T, Space>& outputs = {}) {
   const gemm::rows<T, Space> tokens(x, rows.in);
   if (set.gated)
     gemm::grouped_product<Engine>(exec, rows.groups, tokens, weights.wi,
@@ -119,7 +125,7 @@ void forward(const Exec& exec, const ffn_settings& set, const packed_ffn<Engine,
                                                                     tape.pre, weights.bi, rows.slot});
   gemm::grouped_product<Engine>(
       exec, rows.groups, gemm::rows<T, Space>(tape.hidden), weights.wo,
-      detail::store_epilogue<T, Space>{o, set.adds_bias ? weights.bo : decltype(weights.bo)(), rows.out});
+      detail::store_epilogue<T, Space>{o, set.adds_bias ? weights.bo : decltype(weights.bo)(), rows.out, outputs});
 }
 
 /// Weight gradients of one layer's experts here, in the gradient type.
@@ -140,7 +146,7 @@ void backward_rows(const Exec& exec, const ffn_settings& set, const packed_ffn<E
                                 detail::d_pre_epilogue<T, Space>{set.activation, set.gated, hidden_dropout<T>(set),
                                                                  tape.hidden, tape.pre, tape.d_pre, rows.slot});
   gemm::grouped_product<Engine>(exec, rows.groups, gemm::rows<T, Space>(tape.d_pre), weights.wi_transposed,
-                                detail::store_epilogue<T, Space>{dx, {}, rows.out});
+                                detail::store_epilogue<T, Space>{dx, {}, rows.out, {}});
 }
 
 /// do rows, and what backward_rows left on the tape -> weight gradients (=|+=). As forward.

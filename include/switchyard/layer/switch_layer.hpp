@@ -147,6 +147,11 @@ class switch_layer {
     if constexpr (layout::d_ff_split && layout::experts_split) return model().size() > 1;
     return false;
   }
+  /// Every token has one row, whole and here: the experts' last product writes y itself.
+  bool one_writer() const {
+    constexpr bool whole = !layout::experts_split && !layout::d_ff_split;
+    return whole && std::same_as<real, accumulate_t<value>> && config_.choices() == 1 && !canonical();
+  }
   /// Of the gradients that are summed, the router's: the first.
   auto router_part(const staged<Kokkos::View<gradient*, space>>& all) const {
     return all.part(0, config_.d_model * config_.experts);

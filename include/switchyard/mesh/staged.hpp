@@ -20,7 +20,7 @@ using staging_space = Kokkos::HostSpace;
 
 /// What a view in such a memory space lies in, as a transport sees it.
 template <class Space>
-inline constexpr buffer_memory memory_of =
+inline constexpr buffer_memory buffer_memory_of =
     Kokkos::SpaceAccessibility<Kokkos::HostSpace, Space>::accessible ? buffer_memory::host : buffer_memory::device;
 
 /// A view and the memory that an exchange reads and writes for it: the view's own where the communicator takes that,
@@ -31,7 +31,7 @@ class staged {
   using value = typename View::non_const_value_type;
 
  public:
-  static constexpr buffer_memory memory = memory_of<typename View::memory_space>;
+  static constexpr buffer_memory memory = buffer_memory_of<typename View::memory_space>;
 
   staged() = default;
   /// The host reads and writes wire() too: a twin wherever it cannot reach the view. Allocates that.

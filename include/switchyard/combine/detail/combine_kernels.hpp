@@ -50,6 +50,19 @@ struct forward_kernel {
   }
 };
 
+/// y_t = 0 where the only choice of a token has no slot.
+template <class T, class Space>
+struct dropped_kernel {
+  Kokkos::View<const std::int32_t**, Kokkos::LayoutRight, Space> slot; // [T, 1]
+  Kokkos::View<T**, Kokkos::LayoutRight, Space> y;                     // [T, M]
+
+  KOKKOS_FUNCTION void operator()(std::int64_t t) const {
+    if (slot(t, 0) >= 0) return;
+    T* KOKKOS_RESTRICT to = &y(t, 0);
+    for (std::int64_t m = 0; m < static_cast<std::int64_t>(y.extent(1)); ++m) to[m] = T(accumulate_t<T>(0));
+  }
+};
+
 template <class T, class Real, class Space>
 struct backward_kernel {
   router::problem size;

@@ -56,6 +56,22 @@ struct forward_rows {
   }
 };
 
+/// dropped_kernel: the lanes share the columns of a token.
+template <class T, class Space>
+struct dropped_rows {
+  Kokkos::View<const std::int32_t**, Kokkos::LayoutRight, Space> slot; // [T, 1]
+  Kokkos::View<T**, Kokkos::LayoutRight, Space> y;                     // [T, M]
+
+  template <class Warp>
+  KOKKOS_FUNCTION void operator()(const Warp& warp, std::int64_t t) const {
+    if (slot(t, 0) >= 0) return;
+    warp.each([&](int lane, int) {
+      for (std::int64_t m = lane; m < static_cast<std::int64_t>(y.extent(1)); m += gpu::warp_size)
+        y(t, m) = T(accumulate_t<T>(0));
+    });
+  }
+};
+
 template <class T, class Real, class Space, int N>
 struct backward_rows {
   using acc = accumulate_t<T>;

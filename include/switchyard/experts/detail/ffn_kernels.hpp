@@ -96,7 +96,24 @@ struct gated_epilogue {
   }
 };
 
-/// out(place(row)) = T(sum + bias)
+/// Where the outputs of tokens with one row each go, weighted:  y_t = T(gate_t o_row). Empty: nowhere.
+template <class T, class Space>
+struct token_output {
+  using acc = accumulate_t<T>;
+  matrix<T, Space> y;                                         // [T, M]
+  Kokkos::View<const acc**, Kokkos::LayoutRight, Space> gate; // [T, 1]
+  gemm::index_view<Space> token;                              // row -> token
+
+  /// The columns from `column` on of one row of o, before it was rounded.
+  KOKKOS_FUNCTION void operator()(std::int64_t row, std::int64_t column, int n, acc* o) const {
+    const std::int64_t t = token(row);
+    const acc q = gate(t, 0);
+    for (int j = 0; j < n; ++j) o[j] = acc(0) + q * static_cast<acc>(T(o[j])); // as combine adds them: no -0
+    store(o, n, &y(t, column));
+  }
+};
+
+/// out(place(row)) = T(sum + bias), and the tokens' outputs where they are asked for.
 template <class T, class Space>
 struct store_epilogue {
   static constexpr bool paired = false;
@@ -104,10 +121,12 @@ struct store_epilogue {
   matrix<T, Space> out;
   bias_view<T, Space> bias;
   gemm::index_view<Space> place;
+  token_output<T, Space> tokens;
 
   KOKKOS_FUNCTION void operator()(std::int64_t expert, std::int64_t row, std::int64_t column, int n, acc* sum) const {
     if (bias.data()) add(&bias(expert, column), n, sum);
     store(sum, n, &out(place.data() ? place(row) : row, column));
+    if (tokens.y.data()) tokens(row, column, n, sum);
   }
 };
 

@@ -173,7 +173,11 @@ void switch_layer<E, P, M, R, G>::forward(const E& exec, const packed_type& pack
     } else if (canonical()) {
       forward_in_pieces(exec, packed, t, t.x, t.output);
     } else {
-      experts::forward<G, E, value, space>(exec, t.ffn, packed.ffn.front(), rows(t), t.x, t.hidden.front(), t.output);
+      experts::token_output<value, space> tokens;
+      if constexpr (std::same_as<real, accumulate_t<value>>)
+        if (one_writer()) tokens = {detail::as_rows(y), t.decision.gate, t.assignment.row_token};
+      experts::forward<G, E, value, space>(exec, t.ffn, packed.ffn.front(), rows(t), t.x, t.hidden.front(), t.output,
+                                           tokens);
       if constexpr (layout::d_ff_split) sum_rows(exec, t, t.output_sum);
     }
   });
@@ -181,7 +185,9 @@ void switch_layer<E, P, M, R, G>::forward(const E& exec, const packed_type& pack
     if constexpr (layout::experts_split)
       if (!t.exchange.in_chunks()) t.exchange.return_outputs(exec, canonical());
     const auto out = detail::as_rows(y);
-    if (by_columns()) {
+    if (one_writer()) {
+      combine::zero_dropped<E, value, real, space>(exec, t.size, t.decision, out);
+    } else if (by_columns()) {
       const auto mine = t.columns.mine_as_matrix(t.tokens());
       combine::forward<E, value, real, space>(exec, t.size, t.set, t.decision, t.map(), t.combined_rows(), mine);
       t.columns.gather(exec, t.tokens(), out);
