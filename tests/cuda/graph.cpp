@@ -73,8 +73,10 @@ struct run {
     append_bytes(exec, gradients.wi, bytes);
     append_bytes(exec, gradients.wo, bytes);
     append_bytes(exec, tape.statistics.result, bytes);
-    for (const auto& view : {y, dx}) Kokkos::deep_copy(exec, view, sy::value_of<P>(9.0f));
-    for (const auto& view : {gradients.wi, gradients.wo}) Kokkos::deep_copy(exec, view, 9.0f);
+    Kokkos::deep_copy(exec, y, sy::value_of<P>(9.0f)); // nvcc mangles loops over lists in braces
+    Kokkos::deep_copy(exec, dx, sy::value_of<P>(9.0f));
+    Kokkos::deep_copy(exec, gradients.wi, 9.0f);
+    Kokkos::deep_copy(exec, gradients.wo, 9.0f);
     Kokkos::deep_copy(exec, gradients.router, 9.0f);
     Kokkos::deep_copy(exec, tape.statistics.result, 9.0);
     exec.fence("test: the next pass starts from nothing");

@@ -3,7 +3,7 @@
 #include "gate.hpp"
 
 // Everything around the products of the layer of one GPU, and nothing else: the kernels whose compiled code is looked
-// at (kernels.py).
+// at (compiled_code.cmake).
 
 using exec_space = Kokkos::Cuda;
 using space = exec_space::memory_space;

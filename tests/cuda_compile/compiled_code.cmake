@@ -1,22 +1,10 @@
-# cmake [-D CUOBJDUMP=<tool>] -P compiled_code.cmake -- <nvcc command that makes around.o>
-# Compiles, and looks at what came out: no kernel over warps or blocks keeps anything in local memory, rows move in pieces
-# of 16 bytes, the router multiplies on tensor cores. Prints registers and local memory of every kernel of ours.
+# cmake -D COMMAND=<nvcc and its arguments, ;-separated> -D OBJECT=<file> [-D CUOBJDUMP=<program>] -P compiled_code.cmake
+# Compiles around.cpp, and looks at what came out: no kernel over warps or blocks keeps anything in local memory, rows
+# move in pieces of 16 bytes, the router multiplies on tensor cores. Prints registers and local memory of every kernel of
+# ours.
 cmake_minimum_required(VERSION 3.25)
-
-set(command "")
-set(after FALSE)
-math(EXPR last "${CMAKE_ARGC} - 1")
-foreach(i RANGE ${last})
-  if(after)
-    list(APPEND command "${CMAKE_ARGV${i}}")
-  elseif(CMAKE_ARGV${i} STREQUAL "--")
-    set(after TRUE)
-  endif()
-endforeach()
-execute_process(COMMAND ${command} -Xptxas -v RESULT_VARIABLE result OUTPUT_VARIABLE said ERROR_VARIABLE said)
-if(NOT result EQUAL 0)
-  message(FATAL_ERROR "${said}")
-endif()
+include(${CMAKE_CURRENT_LIST_DIR}/ptxas.cmake)
+compile_kernels(compiled ${OBJECT} ${COMMAND})
 
 set(broken "")
 macro(require condition text)
@@ -43,15 +31,15 @@ endfunction()
 
 # ---- registers and local memory, from ptxas ----------------------------------------------------------
 # A stack of 8 bytes is Kokkos' own: the number of a team's scratch memory, put aside once per block.
-string(REGEX MATCHALL "Compiling entry function '[^']+'|[0-9]+ bytes stack frame|Used [0-9]+ registers" lines "${said}")
 set(kernels 0)
-foreach(line ${lines})
-  if(line MATCHES "function '(.*)'")
-    name_of("${CMAKE_MATCH_1}" name)
-  elseif(line MATCHES "^([0-9]+) bytes")
-    set(stack ${CMAKE_MATCH_1})
-  elseif(name AND line MATCHES "Used ([0-9]+)")
-    message("${name}: ${CMAKE_MATCH_1} registers, ${stack} bytes of local memory")
+foreach(kernel IN LISTS compiled)
+  separate_arguments(kernel)
+  list(GET kernel 0 symbol)
+  list(GET kernel 1 registers)
+  list(GET kernel 2 stack)
+  name_of("${symbol}" name)
+  if(name)
+    message("${name}: ${registers} registers, ${stack} bytes of local memory")
     if(name MATCHES "_(rows|block)<")
       math(EXPR kernels "${kernels} + 1")
       require("stack LESS_EQUAL 8" "${name} keeps ${stack} bytes in local memory")
@@ -64,10 +52,7 @@ require("kernels GREATER 25" "only ${kernels} kernels over warps or blocks found
 if(NOT CUOBJDUMP)
   message("cuobjdump not found: the instructions were not looked at")
 else()
-  list(FIND command -o at)
-  math(EXPR at "${at} + 1")
-  list(GET command ${at} object)
-  execute_process(COMMAND ${CUOBJDUMP} -sass ${object} OUTPUT_VARIABLE code RESULT_VARIABLE result)
+  execute_process(COMMAND ${CUOBJDUMP} -sass ${OBJECT} OUTPUT_VARIABLE code RESULT_VARIABLE result)
   require("result EQUAL 0" "cuobjdump failed")
   string(REPLACE ";" " " code "${code}")
   string(REGEX REPLACE "[\r\n]+[ \t]*Function : " ";" code "${code}")

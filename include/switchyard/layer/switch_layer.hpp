@@ -241,4 +241,6 @@ class switch_layer {
 
 #include <switchyard/layer/detail/canonical_impl.hpp>
 #include <switchyard/layer/detail/make_tape_impl.hpp>
+#include <switchyard/layer/detail/pack_impl.hpp>
+#include <switchyard/layer/detail/report_impl.hpp>
 #include <switchyard/layer/detail/switch_layer_impl.hpp>

@@ -111,7 +111,7 @@ void sum_parts(const Exec& exec, const communicator& comm, const staged<Kokkos::
     under_way->wait(exec);
     if (k < pieces) {
       now = parts_exchange(comm, counts, pieces, k);
-      under_way.emplace(start(now));
+      static_cast<void>(under_way.emplace(start(now)));
     }
     add_arrived(exec, comm, data, counts, scratch, arrived, sum, begin);
   }

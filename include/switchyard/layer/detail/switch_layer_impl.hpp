@@ -11,74 +11,6 @@
 namespace switchyard {
 
 template <class E, precision P, class M, class R, class G>
-auto switch_layer<E, P, M, R, G>::pack(const E& exec, const weights_type& w) const -> packed_type {
-  const std::int64_t m = config_.d_model, e = config_.experts;
-  packed_type to;
-  to.router = router_engine::template allocate<E, real>(exec, 1, m, e);
-  to.router_transposed = router_engine::template allocate<E, real>(exec, 1, e, m);
-  if constexpr (gpu_space<E>) to.router_pieces = router::split_weights<space>(m, e);
-  for (std::int64_t i = 0; i < hidden_pieces().count; ++i) to.ffn.push_back(allocate_ffn(exec, w));
-  pack(exec, w, to);
-  return to;
-}
-
-template <class E, precision P, class M, class R, class G>
-void switch_layer<E, P, M, R, G>::pack(const E& exec, const weights_type& w, const packed_type& to) const {
-  using gemm::orientation;
-  const Kokkos::View<const weight***, Kokkos::LayoutRight, space, Kokkos::MemoryUnmanaged> router(
-      w.router.data(), 1, w.router.extent(0), w.router.extent(1));
-  router_engine::template pack<E, real>(exec, to.router, router, orientation::forward);
-  router_engine::template pack<E, real>(exec, to.router_transposed, router, orientation::transposed);
-  router::split(exec, w.router, to.router_pieces);
-  if (!canonical()) return pack_ffn(exec, w, to.ffn.front());
-  for (std::size_t i = 0; i < to.ffn.size(); ++i)
-    pack_ffn(exec, piece_of(exec, w, static_cast<std::int64_t>(i)), to.ffn[i]);
-}
-
-template <class E, precision P, class M, class R, class G>
-auto switch_layer<E, P, M, R, G>::allocate_ffn(const E& exec, const weights_type& w) const
-    -> experts::packed_ffn<G, E, value> {
-  const std::int64_t here = experts_here().count, m = config_.d_model, f = d_ff_here().count / hidden_pieces().count;
-  experts::packed_ffn<G, E, value> to;
-  to.wi = G::template allocate<E, value>(exec, here, m, f, config_.gated);
-  to.wo = G::template allocate<E, value>(exec, here, f, m);
-  to.wi_transposed = G::template allocate<E, value>(exec, here, config_.gated ? 2 * f : f, m);
-  to.wo_transposed = G::template allocate<E, value>(exec, here, m, f);
-  const auto bias = [](const auto& v, std::int64_t columns) {
-    using view = typename experts::packed_ffn<G, E, value>::bias;
-    return v.data() == nullptr ? view()
-                               : view("switchyard::packed_bias", v.extent(0), static_cast<std::size_t>(columns));
-  };
-  to.bi = bias(w.bi, f);
-  to.bi_gate = bias(w.bi_gate, f);
-  to.bo = bias(w.bo, m);
-  return to;
-}
-
-/// w: of as many columns of the hidden layer as `to`.
-template <class E, precision P, class M, class R, class G>
-void switch_layer<E, P, M, R, G>::pack_ffn(const E& exec, const weights_type& w,
-                                           const experts::packed_ffn<G, E, value>& to) const {
-  using gemm::orientation;
-  using stack = Kokkos::View<const weight***, Kokkos::LayoutRight, space>;
-  const stack wi(w.wi), gate(w.wi_gate), wo(w.wo);
-  if (config_.gated) { // forward: column panels in pairs; backward: Wg^T above W1^T
-    G::template pack<E, value>(exec, to.wi, gate, orientation::forward, 0, 0);
-    G::template pack<E, value>(exec, to.wi, wi, orientation::forward, 0, 1);
-    G::template pack<E, value>(exec, to.wi_transposed, gate, orientation::transposed, 0);
-    G::template pack<E, value>(exec, to.wi_transposed, wi, orientation::transposed, to.wi.columns);
-  } else {
-    G::template pack<E, value>(exec, to.wi, wi, orientation::forward);
-    G::template pack<E, value>(exec, to.wi_transposed, wi, orientation::transposed);
-  }
-  G::template pack<E, value>(exec, to.wo, wo, orientation::forward);
-  G::template pack<E, value>(exec, to.wo_transposed, wo, orientation::transposed);
-  detail::convert(exec, w.bi, to.bi);
-  detail::convert(exec, w.bi_gate, to.bi_gate);
-  detail::convert(exec, w.bo, to.bo);
-}
-
-template <class E, precision P, class M, class R, class G>
 void switch_layer<E, P, M, R, G>::begin(tape_type& t, const forward_options<space>& o) const {
   const bool training = o.training;
   const auto draw = [&](stream what) { return generator(seed{config_.seed}, what, o.step, o.layer); };
@@ -342,63 +274,6 @@ void switch_layer<E, P, M, R, G>::router_gradient(const E& exec, const packed_ty
     multiply(gemm::rows<real, space>(t.scaled_input));
   else
     multiply(gemm::rows<value, space>(t.x));
-}
-
-template <class E, precision P, class M, class R, class G>
-router::summary switch_layer<E, P, M, R, G>::summary(const E& exec, const tape_type& t) const {
-  Kokkos::deep_copy(exec, t.summary, t.statistics.result);
-  exec.fence("switchyard: the summary is read on the host");
-  const auto nonfinite =
-      combine::count_nonfinite<E, value, real, space>(exec, t.size, t.set, t.decision, t.map(), t.combined_rows());
-  const auto& s = t.summary;
-  return {s(0), s(1), s(2), s(3), s(4), s(5), s(6), s(7), static_cast<double>(nonfinite), s(8)};
-}
-
-template <class E, precision P, class M, class R, class G>
-layer_traffic<M::rank> switch_layer<E, P, M, R, G>::traffic(const tape_type& t, bool training) const {
-  layer_traffic<M::rank> all = predicted(t, training);
-  if (canonical()) count_canonical(t, all);
-  if constexpr (layout::groups_split)
-    for (std::size_t a = 0; a != M::rank && t.sums == gradient_sums::by_caller; ++a)
-      if (layout::axis_splits_groups[a]) all.backward[a][static_cast<std::size_t>(collective::all_reduce)] = 0;
-  return all;
-}
-
-template <class E, precision P, class M, class R, class G>
-layer_traffic<M::rank> switch_layer<E, P, M, R, G>::predicted(const tape_type& t, bool training) const {
-  const switch_config& c = config_;
-  const layer_extents n{t.size.groups_total,
-                        t.size.tokens,
-                        c.d_model,
-                        c.d_ff,
-                        c.experts,
-                        t.choices,
-                        c.capacity(t.size.tokens, training),
-                        c.gated,
-                        c.bias};
-  if constexpr (layout::experts_split) {
-    if (t.compact) {
-      exchanged_rows rows;
-      for (std::size_t r = 0; r < t.exchange.sent().size(); ++r) {
-        const bool away = static_cast<std::int64_t>(r) != mesh_.coordinate(layout::expert_axis_index);
-        rows.sent += away ? t.exchange.sent()[r] : 0;
-        rows.returned += away ? t.exchange.arrived()[r] : 0;
-        rows.held += t.exchange.arrived()[r];
-      }
-      return predict_traffic<M, R, P>(n, mesh_.extents(), mesh_.coordinates(), rows);
-    }
-  }
-  return predict_traffic<M, R, P>(n, mesh_.extents(), mesh_.coordinates());
-}
-
-template <class E, precision P, class M, class R, class G>
-std::vector<std::int64_t> switch_layer<E, P, M, R, G>::expert_load(const E& exec, const tape_type& t) const {
-  const auto experts = static_cast<std::size_t>(config_.experts);
-  std::vector<real> filled(experts);
-  Kokkos::deep_copy(exec, Kokkos::View<real*, Kokkos::HostSpace, Kokkos::MemoryUnmanaged>(filled.data(), experts),
-                    Kokkos::subview(t.statistics.expert_sums, std::pair(2 * experts, 3 * experts)));
-  exec.fence("switchyard: the expert load is read on the host");
-  return std::vector<std::int64_t>(filled.begin(), filled.end());
 }
 
 } // namespace switchyard

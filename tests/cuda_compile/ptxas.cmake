@@ -1,0 +1,23 @@
+# compile_kernels(<out> <object> <nvcc and its arguments>...): compiles, and lists what ptxas says of every kernel:
+# "<mangled name> <registers> <bytes of stack> <bytes spilled>". An error where it does not compile.
+function(compile_kernels out object)
+  execute_process(COMMAND ${ARGN} -Xptxas -v -o ${object} RESULT_VARIABLE result OUTPUT_VARIABLE said ERROR_VARIABLE said)
+  if(NOT result EQUAL 0)
+    message(FATAL_ERROR "${said}")
+  endif()
+  string(REPLACE ";" "," said "${said}")
+  string(REGEX MATCHALL "(entry function|properties for) '?[A-Za-z0-9_]+|[0-9]+ bytes stack frame, [0-9]+ bytes spill|Used [0-9]+ registers"
+         lines "${said}")
+  set(kernels "")
+  foreach(line IN LISTS lines)
+    if(line MATCHES "(function|for) '?([A-Za-z0-9_]+)")
+      set(name ${CMAKE_MATCH_2})
+    elseif(line MATCHES "([0-9]+) bytes stack frame, ([0-9]+) bytes")
+      set(stack ${CMAKE_MATCH_1})
+      set(spilled ${CMAKE_MATCH_2})
+    elseif(line MATCHES "Used ([0-9]+)")
+      list(APPEND kernels "${name} ${CMAKE_MATCH_1} ${stack} ${spilled}")
+    endif()
+  endforeach()
+  set(${out} "${kernels}" PARENT_SCOPE)
+endfunction()
