@@ -85,7 +85,12 @@ template <class Exec>
 bool multiplies_bfloat16(const Exec& exec, int bytes) {
   if constexpr (gpu_space<Exec>) {
     const auto& device = exec.cuda_device_prop();
-    return device.major >= 8 && static_cast<std::size_t>(bytes) + 1024 <= device.sharedMemPerBlockOptin;
+#if KOKKOS_VERSION >= 50200
+    const std::size_t most = device.sharedMemPerBlockOptin;
+#else // which may launch no team with more than the 48 KiB that nobody has to ask for
+    const std::size_t most = device.sharedMemPerBlock;
+#endif
+    return device.major >= 8 && static_cast<std::size_t>(bytes) + 1024 <= most;
   } else {
     static_cast<void>(exec);
     static_cast<void>(bytes);
