@@ -20,6 +20,7 @@ namespace switchyard_test {
 namespace sy = switchyard;
 namespace model_precisions {
 using namespace switchyard;
+using switchyard::half; // CUDA has a ::half
 using all = std::tuple<SWITCHYARD_TEST_MODEL_PRECISIONS>;
 } // namespace model_precisions
 using model_precisions::all;

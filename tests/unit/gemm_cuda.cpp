@@ -6,12 +6,13 @@
 // The default engine of a GPU: what every engine must do, rows that are copied 16 bytes at a time, and groups whose
 // sizes the host knows. Compiled where Kokkos has CUDA.
 
-using switchyard::bfloat16, switchyard::half;
+using switchyard::bfloat16; // but not half: CUDA has a ::half
 using exec_space = Kokkos::Cuda;
 using engine = switchyard::gemm::default_engine<Kokkos::Cuda, bfloat16>;
-using subjects = std::tuple<gemm_checks::subject<bfloat16, bfloat16>, gemm_checks::subject<half, half>,
-                            gemm_checks::subject<bfloat16, float>, gemm_checks::subject<double, double>>;
-using exact = std::tuple<bfloat16, half>;
+using subjects =
+    std::tuple<gemm_checks::subject<bfloat16, bfloat16>, gemm_checks::subject<switchyard::half, switchyard::half>,
+               gemm_checks::subject<bfloat16, float>, gemm_checks::subject<double, double>>;
+using exact = std::tuple<bfloat16, switchyard::half>;
 
 #include "gemm_cases.hpp"
 

@@ -16,7 +16,7 @@
 namespace {
 
 using namespace gemm_checks;
-using switchyard::bfloat16, switchyard::half;
+using switchyard::bfloat16; // but not half: CUDA has a ::half
 using tensor_machine::moment;
 namespace detail = switchyard::gemm::detail;
 using exec_space = Kokkos::DefaultHostExecutionSpace;
@@ -103,7 +103,7 @@ struct with {
   using type = T;
 };
 using subjects = std::tuple<with<detail::warp_math, bfloat16>, with<detail::warpgroup_math, bfloat16>,
-                            with<detail::scalar_loads_math, half>>;
+                            with<detail::scalar_loads_math, switchyard::half>>;
 
 } // namespace
 
