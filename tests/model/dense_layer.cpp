@@ -59,8 +59,10 @@ TEMPLATE_LIST_TEST_CASE("dense_layer: forward and backward are the equations", "
       const auto packed = layer.pack(exec, weights);
       auto tape = layer.make_tape(exec, rows);
       const auto gradients = layer.zeros(exec);
-      for (const auto& g : {gradients.wi, gradients.wi_gate, gradients.wo})
-        if (g.data() != nullptr) Kokkos::deep_copy(g, std::nan(""));
+      const auto forget = [](const auto&... views) { // nvcc mangles loops over lists in braces here
+        ((views.data() != nullptr ? Kokkos::deep_copy(views, std::nan("")) : void()), ...);
+      };
+      forget(gradients.wi, gradients.wi_gate, gradients.wo);
       const auto y = unwritten<matrix>(rows, m), dx = unwritten<matrix>(rows, m);
       sy::forward_options<space> options;
       options.step = 2;

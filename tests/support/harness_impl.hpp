@@ -68,6 +68,13 @@ class guarded {
   view_type view_;
 };
 
+/// f of every gradient of a layer. Not a loop over a list in braces: nvcc mangles those of templates.
+template <class Gradients, class F>
+void for_each_gradient(const Gradients& g, const F& f) {
+  const auto each = [&](const auto&... views) { (f(views), ...); };
+  each(g.wi, g.wi_gate, g.wo, g.router, g.bi, g.bi_gate, g.bo);
+}
+
 template <class layer_type>
 outcome run_layer(const job& j) {
   namespace sy = switchyard;
@@ -91,8 +98,7 @@ outcome run_layer(const job& j) {
   const auto packed = layer.pack(exec, weights);
   const auto gradients = layer.zeros(exec);
   if (j.backward) { // the first backward overwrites all of it
-    for (const auto& w : {gradients.wi, gradients.wi_gate, gradients.wo}) poison(w);
-    for (const auto& w : {gradients.router, gradients.bi, gradients.bi_gate, gradients.bo}) poison(w);
+    for_each_gradient(gradients, [](const auto& w) { poison(w); });
   }
   const auto before_tape = watch.bytes();
   auto tape = layer.make_tape(exec, j.groups, j.tokens);
@@ -126,8 +132,7 @@ outcome run_layer(const job& j) {
     digest(hash, dx.view());
     digest(hash, tape.decision.gate);
     digest(hash, tape.decision.slot);
-    for (const auto& w : {gradients.wi, gradients.wi_gate, gradients.wo}) digest(hash, w);
-    for (const auto& w : {gradients.router, gradients.bi, gradients.bi_gate, gradients.bo}) digest(hash, w);
+    for_each_gradient(gradients, [&](const auto& w) { digest(hash, w); });
     digest(hash, tape.statistics.result);
     o.digests.push_back(hash);
   }
