@@ -240,7 +240,7 @@ TEST_CASE("11: a token does not feel its neighbours where nothing is dropped", "
       const outcome o = s.run(j);
       job other = random_job(c, 1, 65, 21);
       other.weights = j.weights;
-      for (const std::size_t needle : {0, 31, 64}) {
+      for (const std::size_t needle : {0u, 31u, 64u}) {
         job k = other;
         for (std::size_t m = 0; m < 6; ++m) {
           k.x[needle * 6 + m] = j.x[needle * 6 + m];

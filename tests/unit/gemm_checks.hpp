@@ -252,7 +252,8 @@ double gradient_error(const std::vector<extent>& sizes, extent k_count, extent n
   Kokkos::View<acc*, space> memory("gradient", size + 2 * margin);
   Kokkos::deep_copy(memory, acc(-77));
   Kokkos::deep_copy(Kokkos::subview(memory, Kokkos::pair<std::size_t, std::size_t>(margin, margin + size)), before);
-  const gradient out(memory.data() + margin, groups, k_count, n_count);
+  const gradient out(memory.data() + margin, static_cast<std::size_t>(groups), static_cast<std::size_t>(k_count),
+                     static_cast<std::size_t>(n_count));
 
   const auto packed = Engine::template allocate<Exec, T>(exec, groups, k_count, n_count);
   gemm::grouped_weight_gradient<Engine>(exec, list, gemm::rows<A, space>(x.view, index_of<space>(at)),
@@ -346,7 +347,9 @@ std::vector<accumulate_t<T>> both(const Exec& exec, const std::vector<extent>& s
   Engine::template pack<Exec, T>(exec, packed, stack<T, space>(groups, k_count, n_count, values),
                                  gemm::orientation::forward);
   const recording<acc, space, false> result(list, n_count);
-  const Kokkos::View<acc***, Kokkos::LayoutRight, space> gradient("gradient", groups, k_count, n_count);
+  const Kokkos::View<acc***, Kokkos::LayoutRight, space> gradient("gradient", static_cast<std::size_t>(groups),
+                                                                  static_cast<std::size_t>(k_count),
+                                                                  static_cast<std::size_t>(n_count));
   gemm::grouped_product<Engine>(exec, list, gemm::rows<T, space>(x.view), packed, result);
   gemm::grouped_weight_gradient<Engine>(exec, list, gemm::rows<T, space>(x.view), gemm::rows<T, space>(y.view), packed,
                                         gradient, false);

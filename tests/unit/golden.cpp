@@ -47,7 +47,7 @@ TEST_CASE("golden: top-1, two slots", "[golden]") {
     CHECK(choices(o, 0, 1) == list{0, 0, 0, 1, 0, 0, 2, 0});
     CHECK(slots(o, 0, 1) == list{0, 1, -1, 0, -1, -1, 0, -1});
     CHECK(o.dropped_fraction == 0.5);
-    for (const std::size_t t : {2, 4, 5, 7}) // dropped: exactly +0
+    for (const std::size_t t : {2u, 4u, 5u, 7u}) // dropped: exactly +0
       for (std::size_t m = 0; m < 3; ++m) CHECK((o.y[t * 3 + m] == 0 && !std::signbit(o.y[t * 3 + m])));
   }
 }

@@ -68,7 +68,8 @@ class ordered_sum {
   /// The same where the ranks have equally many of all pieces.
   template <class Exec>
   void gather(const Exec& exec, const communicator& along, std::int64_t size) const {
-    gather(exec, along, {0, pieces_}, std::vector<std::int64_t>(along.size(), pieces_ / along.size()), size);
+    gather(exec, along, {0, pieces_},
+           std::vector<std::int64_t>(static_cast<std::size_t>(along.size()), pieces_ / along.size()), size);
   }
 
   /// to (=|+=) the sum of all pieces, which are here. Local; does not wait or allocate.

@@ -55,7 +55,7 @@ void pack_columns(const Exec& exec, const View& weight, orientation how,
   if (tasks == 0) return;
   Kokkos::parallel_for("switchyard::gemm::pack",
                        Kokkos::TeamPolicy<Exec>(exec, static_cast<int>(tasks), Kokkos::AUTO)
-                           .set_scratch_size(0, Kokkos::PerTeam(static_cast<int>(kernel::scratch_bytes() + 16))),
+                           .set_scratch_size(0, Kokkos::PerTeam(kernel::scratch_bytes() + 16)),
                        kernel{weight, to, n_count, k_stride, row_begin, k_count, step, half, transposed});
 }
 
