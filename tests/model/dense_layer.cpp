@@ -60,7 +60,7 @@ TEMPLATE_LIST_TEST_CASE("dense_layer: forward and backward are the equations", "
       auto tape = layer.make_tape(exec, rows);
       const auto gradients = layer.zeros(exec);
       const auto forget = [](const auto&... views) { // nvcc mangles loops over lists in braces here
-        ((views.data() != nullptr ? Kokkos::deep_copy(views, std::nan("")) : void()), ...);
+        ((views.data() != nullptr ? Kokkos::deep_copy(views, std::nanf("")) : void()), ...);
       };
       forget(gradients.wi, gradients.wi_gate, gradients.wo);
       const auto y = unwritten<matrix>(rows, m), dx = unwritten<matrix>(rows, m);

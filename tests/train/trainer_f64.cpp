@@ -234,8 +234,8 @@ TEST_CASE("distillation: loss and gradient of a row, by hand", "[train]") {
   sy::model::matrix<double, space> logits[2], sums("sums", 1, 3), d_logits("d", 1, 3);
   sy::model::vector<double, space> log_sum[2], totals("totals", 3);
   for (std::size_t who = 0; who < 2; ++who) {
-    logits[who] = {"logits", 1, 3};
-    log_sum[who] = {"lse", 1};
+    logits[who] = sy::model::matrix<double, space>("logits", 1, 3);
+    log_sum[who] = sy::model::vector<double, space>("lse", 1);
     for (std::size_t v = 0; v < 3; ++v) logits[who](0, v) = z[who][v];
     log_sum[who](0) = lse[who];
   }

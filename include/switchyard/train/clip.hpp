@@ -55,7 +55,7 @@ class norm_of_gradients {
           blocks += m.count * in_each;
         },
         shapes);
-    sums_ = {"switchyard::train::squares", static_cast<std::size_t>(blocks)};
+    sums_ = decltype(sums_)("switchyard::train::squares", static_cast<std::size_t>(blocks));
     host_ = Kokkos::create_mirror_view(sums_);
     list_.resize(static_cast<std::size_t>(numbers_));
   }

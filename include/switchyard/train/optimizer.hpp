@@ -96,10 +96,10 @@ class optimizer {
     if (config_.kind == optimizer_kind::adamw) {
       second_ = zeros();
     } else {
-      mean_ = {"switchyard::train::mean", static_cast<std::size_t>(matrices)};
-      step_ = {"switchyard::train::step", static_cast<std::size_t>(matrices)};
-      inverse_ = {"switchyard::train::inverse", static_cast<std::size_t>(columns)};
-      sums_ = {"switchyard::train::sums", static_cast<std::size_t>(2 * rows)};
+      mean_ = decltype(mean_)("switchyard::train::mean", static_cast<std::size_t>(matrices));
+      step_ = decltype(step_)("switchyard::train::step", static_cast<std::size_t>(matrices));
+      inverse_ = decltype(inverse_)("switchyard::train::inverse", static_cast<std::size_t>(columns));
+      sums_ = decltype(sums_)("switchyard::train::sums", static_cast<std::size_t>(2 * rows));
     }
   }
 
@@ -182,10 +182,10 @@ class optimizer {
     s.rank = static_cast<int>(View::rank);
     const auto extent = [](std::int64_t n) { return static_cast<std::size_t>(n); };
     if (s.rank == 1) {
-      s.full = {"switchyard::train::second", extent(m.size())};
+      s.full = decltype(s.full)("switchyard::train::second", extent(m.size()));
     } else {
-      s.row = {"switchyard::train::row", extent(m.count), extent(m.rows)};
-      s.column = {"switchyard::train::column", extent(m.count), extent(m.columns)};
+      s.row = decltype(s.row)("switchyard::train::row", extent(m.count), extent(m.rows));
+      s.column = decltype(s.column)("switchyard::train::column", extent(m.count), extent(m.columns));
     }
     factors_.push_back(s);
   }

@@ -95,11 +95,11 @@ class trainer {
         tape_(model_.make_tape(exec, pass_size(), config.source_length, config.target_length)),
         optimizer_(
             config.optimizer, [&] { return model_.zeros(exec); }, sharing()),
-        norm_(gradients_, [this](const std::string& name, const auto& view) { return place(name, view); }) {
+        norm_(gradients_, [this](const std::string& name, const auto& view) { return this->place(name, view); }) {
     const part here = sequences_here();
     source_ = tokens("source", here.count, config.source_length);
     target_ = tokens("target", here.count, config.target_length);
-    sequence_loss_ = {"switchyard::train::sequence_loss", static_cast<std::size_t>(here.count)};
+    sequence_loss_ = decltype(sequence_loss_)("switchyard::train::sequence_loss", static_cast<std::size_t>(here.count));
     host_loss_ = Kokkos::create_mirror_view(sequence_loss_);
   }
 

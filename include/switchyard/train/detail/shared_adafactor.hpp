@@ -85,10 +85,10 @@ class shared_adafactor {
       axes_[i].squares = memory(sizes[i][1], axes_[i].along);
       axes_[i].scratch = memory(scratch, axes_[i].along);
     }
-    mean_ = {"switchyard::train::shared_mean", static_cast<std::size_t>(count)};
-    step_ = {"switchyard::train::shared_step", static_cast<std::size_t>(count)};
-    inverse_ = {"switchyard::train::shared_inverse", static_cast<std::size_t>(columns)};
-    sums_ = {"switchyard::train::shared_sums", static_cast<std::size_t>(2 * rows)};
+    mean_ = decltype(mean_)("switchyard::train::shared_mean", static_cast<std::size_t>(count));
+    step_ = decltype(step_)("switchyard::train::shared_step", static_cast<std::size_t>(count));
+    inverse_ = decltype(inverse_)("switchyard::train::shared_inverse", static_cast<std::size_t>(columns));
+    sums_ = decltype(sums_)("switchyard::train::shared_sums", static_cast<std::size_t>(2 * rows));
   }
 
   int passes() const { return axes_.empty() ? 1 : 3; }
