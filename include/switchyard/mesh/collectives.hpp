@@ -138,8 +138,8 @@ std::vector<std::int64_t> sum_own_part(const Exec& exec, const communicator& com
 
 /// sum[0 .. counts[rank]) = the sum over the ranks of their part number `rank`; part r of data has counts[r] elements.
 /// 16-bit values travel as such and are added in float; the order is that of the ranks. `scratch` has at least
-/// ranks * counts[rank] elements. More than 1 MiB for a rank goes in pieces (64 MiB in the memory of devices), one of
-/// which is added while the next is under way. Waits for exec; allocates no view; the same bytes on every run.
+/// ranks * counts[rank] elements. Parts of 2 MiB or more (128 in the memory of devices) go in pieces, one of which is
+/// added while the next is under way. Waits for exec; allocates no view; the same bytes on every run.
 template <class Exec, class T, class Space>
 void reduce_scatter_sum(const Exec& exec, const communicator& comm, const staged<Kokkos::View<T*, Space>>& data,
                         const std::vector<std::int64_t>& counts, const staged<Kokkos::View<T*, Space>>& scratch,
