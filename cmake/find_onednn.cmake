@@ -6,11 +6,12 @@ if(TARGET DNNL::dnnl)
   set(CMAKE_REQUIRED_LIBRARIES DNNL::dnnl)
   set(CMAKE_REQUIRED_QUIET ON)
   check_cxx_source_compiles(
-    "#include <oneapi/dnnl/dnnl_ukernel.hpp>
+    "#include <oneapi/dnnl/dnnl_ukernel.h>
      int main() {
-       const auto f32 = dnnl::memory::data_type::f32;
-       dnnl::ukernel::brgemm kernel(8, 16, 32, 1, 32, 16, 16, f32, f32, f32, true);
-       return kernel ? static_cast<int>(dnnl::ukernel::pack_type::pack32) : 0;
+       dnnl_brgemm_t kernel = nullptr;
+       dnnl_brgemm_create(&kernel, 8, 16, 32, 1, 32, 16, 16, dnnl_f32, dnnl_f32, dnnl_f32);
+       dnnl_brgemm_set_add_C(kernel, 1);
+       return dnnl_brgemm_finalize(kernel) == dnnl_success ? static_cast<int>(dnnl_pack_type_pack32) : 0;
      }"
     SWITCHYARD_ONEDNN_HAS_UKERNEL)
   unset(CMAKE_REQUIRED_LIBRARIES)

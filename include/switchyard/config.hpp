@@ -12,7 +12,7 @@
 #define SWITCHYARD_VERSION_PATCH 0
 #define SWITCHYARD_VERSION 100 // major * 10000 + minor * 100 + patch
 
-#define SWITCHYARD_HAS_ONEDNN 0 // oneDNN with its micro-kernel API (dnnl_ukernel.hpp)
+#define SWITCHYARD_HAS_ONEDNN 0 // oneDNN with its micro-kernel API (dnnl_ukernel.h)
 #define SWITCHYARD_HAS_BLAS 0   // a CBLAS
 #define SWITCHYARD_HAS_CUBLAS 0 // cuBLAS, beside a Kokkos with CUDA
 #define SWITCHYARD_HAS_WGMMA 0  // device code is for sm_90a: H100, H200

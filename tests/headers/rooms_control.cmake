@@ -35,7 +35,7 @@ endfunction()
 
 tree("")
 tree("" layer/f.hpp "#include <switchyard/io/e.hpp>\n#include <switchyard/router/d.hpp>\n#include <switchyard/layer/f.hpp>")
-tree("" gemm/b.hpp "#include <oneapi/dnnl/dnnl_ukernel.hpp>\n#include <oneapi/dnnl/dnnl.hpp>")
+tree("" gemm/b.hpp "#include <oneapi/dnnl/dnnl_ukernel.h>\n#include <oneapi/dnnl/dnnl.hpp>")
 tree("core does not know gemm" core/a.hpp "#include <switchyard/gemm/b.hpp>")
 tree("gemm does not know mesh" gemm/b.hpp "  #  include <switchyard/mesh/c.hpp>")
 tree("router does not know layer" router/detail/k.hpp "#include <switchyard/layer/f.hpp>")

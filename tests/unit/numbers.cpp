@@ -152,12 +152,20 @@ TEST_CASE("tanh in float is right to 2e-7", "[core]") {
   CHECK(std::isnan(sy::fast_tanh(std::numeric_limits<float>::quiet_NaN())));
 }
 
+namespace { // structs: CUDA's lambdas are functions of the host or of the device
+struct square {
+  KOKKOS_FUNCTION double operator()(std::int64_t i) const { return static_cast<double>(i * i); }
+};
+struct five_at {
+  std::int64_t top; // NaN everywhere else
+  KOKKOS_FUNCTION double operator()(std::int64_t i) const { return i == top ? 5.0 : NAN; }
+};
+} // namespace
+
 TEST_CASE("sums and maxima in lanes, of any length", "[core]") {
   for (std::int64_t n = 0; n < 70; ++n) {
-    CHECK(sy::lane_sum<double>(n, [](std::int64_t i) { return static_cast<double>(i * i); }) ==
-          static_cast<double>((n - 1) * n * (2 * n - 1) / 6));
-    for (std::int64_t top = 0; top < n; ++top)
-      CHECK(sy::lane_max<double>(n, -1.0, [&](std::int64_t i) { return i == top ? 5.0 : std::nan(""); }) == 5.0);
-    CHECK(sy::lane_max<double>(n, -1.0, [](std::int64_t) { return std::nan(""); }) == -1.0);
+    CHECK(sy::lane_sum<double>(n, square{}) == static_cast<double>((n - 1) * n * (2 * n - 1) / 6));
+    for (std::int64_t top = 0; top < n; ++top) CHECK(sy::lane_max<double>(n, -1.0, five_at{top}) == 5.0);
+    CHECK(sy::lane_max<double>(n, -1.0, five_at{-1}) == -1.0);
   }
 }

@@ -3,12 +3,13 @@
 #pragma once
 
 #include <array>
-#include <oneapi/dnnl/dnnl_ukernel.hpp>
+#include <concepts>
+#include <memory>
+#include <oneapi/dnnl/dnnl_ukernel.h>
 #include <switchyard/gemm/detail/micro_kernels.hpp>
-#include <utility>
 #include <vector>
 
-// The only file that sees oneDNN's header.
+// The only file that sees oneDNN's header. That of its C interface: nvcc 13 breaks off over the C++ one.
 
 namespace switchyard::gemm::detail {
 
@@ -16,51 +17,67 @@ template <class T>
 struct onednn_type;
 template <>
 struct onednn_type<float> {
-  static constexpr auto data = dnnl::memory::data_type::f32;
-  static constexpr auto order = dnnl::ukernel::pack_type::no_trans; // of B: row after row
-  static constexpr int depth = 128; // rows of B in one call: they stay in the first-level cache
+  static constexpr auto data = dnnl_f32;
+  static constexpr auto order = dnnl_pack_type_no_trans; // of B: row after row
+  static constexpr int depth = 128;                      // rows of B in one call: they stay in the first-level cache
 };
 template <>
 struct onednn_type<bfloat16> {
-  static constexpr auto data = dnnl::memory::data_type::bf16;
-  static constexpr auto order = dnnl::ukernel::pack_type::pack32; // of B: rows in pairs, 32 bits per column
+  static constexpr auto data = dnnl_bf16;
+  static constexpr auto order = dnnl_pack_type_pack32; // of B: rows in pairs, 32 bits per column
   static constexpr int depth = 256;
 };
 
+struct no_onednn_kernel {}; // thrown and caught in this file
+
+inline void require_success(dnnl_status_t status) {
+  if (status != dnnl_success) throw no_onednn_kernel{};
+}
+
 /// C [height, width] (=|+=) A [height, depth] B [depth, width]: code generated for this CPU, float sums.
-/// Throws dnnl::error where there is none.
+/// Throws no_onednn_kernel where there is none.
 template <class T>
 class onednn_kernel {
  public:
   onednn_kernel() = default;
-  onednn_kernel(std::int64_t height, std::int64_t width, std::int64_t depth, std::int64_t a_stride, bool add)
-      : kernel_(height, width, depth, 1, a_stride, width, width, onednn_type<T>::data, onednn_type<T>::data,
-                dnnl::memory::data_type::f32) {
-    kernel_.set_add_C(add);
-    kernel_.finalize();
-    if (order(kernel_) != onednn_type<T>::order)
-      throw dnnl::error(dnnl_unimplemented, "switchyard: oneDNN wants B in an unknown order");
-    kernel_.generate();
+  onednn_kernel(std::int64_t height, std::int64_t width, std::int64_t depth, std::int64_t a_stride, bool add) {
+    dnnl_brgemm_t made = nullptr;
+    require_success(dnnl_brgemm_create(&made, height, width, depth, 1, a_stride, width, width, onednn_type<T>::data,
+                                       onednn_type<T>::data, dnnl_f32));
+    kernel_.reset(made);
+    require_success(dnnl_brgemm_set_add_C(made, add));
+    require_success(dnnl_brgemm_finalize(made));
+    if (order_of_b(dnnl_brgemm_get_B_pack_type) != onednn_type<T>::order) throw no_onednn_kernel{};
+    require_success(dnnl_brgemm_generate(made));
   }
 
-  std::size_t scratch() const { return kernel_.get_scratchpad_size(); }
+  std::size_t scratch() const {
+    std::size_t bytes = 0;
+    require_success(dnnl_brgemm_get_scratchpad_size(kernel_.get(), &bytes));
+    return bytes;
+  }
 
   void operator()(const T* a, const T* b, float* c, void* scratch) const {
-    kernel_.set_hw_context(); // tile registers, where the CPU has them
-    kernel_.execute(a, b, whole_, c, scratch);
+    constexpr dnnl_dim_t whole[2] = {0, 0};                     // A and B from their beginning
+    require_success(dnnl_brgemm_set_hw_context(kernel_.get())); // tile registers, where the CPU has them
+    require_success(dnnl_brgemm_execute(kernel_.get(), a, b, whole, c, scratch));
   }
 
  private:
-  template <class Kernel> // a member before oneDNN 3.8, static since
-  static dnnl::ukernel::pack_type order(const Kernel& kernel) {
-    if constexpr (requires { Kernel::get_B_pack_type(onednn_type<T>::data, onednn_type<T>::data); })
-      return Kernel::get_B_pack_type(onednn_type<T>::data, onednn_type<T>::data);
+  template <class Ask> // about this kernel before oneDNN 3.8, about the types since
+  dnnl_pack_type_t order_of_b(Ask ask) const {
+    dnnl_pack_type_t order{};
+    if constexpr (std::invocable<Ask, dnnl_pack_type_t*, dnnl_data_type_t, dnnl_data_type_t>)
+      require_success(ask(&order, onednn_type<T>::data, onednn_type<T>::data));
     else
-      return kernel.get_B_pack_type();
+      require_success(ask(kernel_.get(), &order));
+    return order;
   }
 
-  dnnl::ukernel::brgemm kernel_;
-  std::vector<std::pair<dnnl::memory::dim, dnnl::memory::dim>> whole_{{0, 0}};
+  struct destroy {
+    void operator()(dnnl_brgemm_t kernel) const { dnnl_brgemm_destroy(kernel); }
+  };
+  std::unique_ptr<dnnl_brgemm, destroy> kernel_;
 };
 
 /// One kernel per height of a tile, in steps of 8 rows, and per number of token rows that a gradient sums at once.
@@ -98,7 +115,7 @@ class onednn_kernels final : public micro_kernels<T> {
         gradient_[done > 0][d](left + done, right + done * this->width, sum, space);
   }
 
-  void leave() const override { dnnl::ukernel::brgemm::release_hw_context(); }
+  void leave() const override { require_success(dnnl_brgemm_release_hw_context()); }
 
   /// Does a row get the same bytes from every height? That is what row_invariant promises, and what only the code
   /// generated for this very CPU can answer.
@@ -148,7 +165,7 @@ struct onednn_source {
       try {
         auto kernels = std::make_shared<const onednn_kernels<T>>(rows, columns);
         if (kernels->heights_agree()) return kernels;
-      } catch (const dnnl::error&) { // no kernels then
+      } catch (const no_onednn_kernel&) { // no kernels then
       }
     }
     return {};
