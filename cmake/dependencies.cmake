@@ -10,14 +10,13 @@ if(NOT TARGET Kokkos::kokkos) # a parent project's Kokkos wins
   endif()
 endif()
 
-find_path(SWITCHYARD_RANDOM123_DIR Random123/philox.h DOC "Folder that holds Random123/philox.h")
-mark_as_advanced(SWITCHYARD_RANDOM123_DIR)
-if(NOT SWITCHYARD_RANDOM123_DIR)
+include(${CMAKE_CURRENT_LIST_DIR}/find_random123.cmake)
+if(NOT TARGET switchyard_random123)
   message(FATAL_ERROR "switchyard: the headers of Random123 not found. Give -DSWITCHYARD_RANDOM123_DIR=<folder>; "
                       "on Debian, install librandom123-dev.")
 endif()
 
-set(switchyard_parts "")
+set(switchyard_parts switchyard_random123)
 
 # switchyard_part(<name> <target>): record whether an optional part is there.
 function(switchyard_part name target)

@@ -14,6 +14,7 @@ if(NOT "CUDA" IN_LIST Kokkos_DEVICES) # what nvcc makes of a file is not ours; t
               $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict>) # GCC 12 sees overlaps in std::string that are not there (PR 105651)
 endif()
 if(SWITCHYARD_SANITIZE)
-  target_compile_options(switchyard_own INTERFACE -fsanitize=${SWITCHYARD_SANITIZE} -fno-omit-frame-pointer -g)
+  target_compile_options(switchyard_own INTERFACE -fsanitize=${SWITCHYARD_SANITIZE} -fno-sanitize-recover=all
+                                                    -fno-omit-frame-pointer -g)
   target_link_options(switchyard_own INTERFACE -fsanitize=${SWITCHYARD_SANITIZE})
 endif()
