@@ -19,6 +19,7 @@ sed -i 's/-Werror>/-w>/' "$work/source/cmake/own_targets.cmake" # a mutant may l
 tests_for() { # the mesh and the layouts are tested on ranks; products have tests of their own that take a while to build
   case $1 in
   layout-*) echo "mpi_layouts" ;;
+  threads-*) echo "threads" ;;
   checkpoint-*) echo "checkpoint" ;;
   warp-*) echo "warp_kernels" ;;
   model-*) echo "mpi_models" ;;
@@ -39,7 +40,14 @@ builds() { # <test>
 }
 passes() { # <test>: stops at the first check that fails
   local run=(timeout 300)
-  case $1 in mpi_*) run=(timeout 120 "$mpiexec" $mpi_flags -n 4) ;; esac
+  case $1 in
+  mpi_*) run=(timeout 120 "$mpiexec" $mpi_flags -n 4) ;;
+  threads) # its bytes are compared between runs
+    OMP_PROC_BIND=false cmake -D "PROGRAM=$work/build/tests/test_threads" -P "$root/tests/properties/compare_threads.cmake" \
+      >>"$work/log" 2>&1
+    return
+    ;;
+  esac
   OMP_NUM_THREADS=1 OMP_PROC_BIND=false OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 \
     "${run[@]}" "$work/build/tests/test_$1" --abort >>"$work/log" 2>&1 </dev/null
 }
