@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "harness.hpp"
 #include "policies.hpp"
+#include "worse.hpp"
 #include <algorithm>
 #include <catch2/catch_test_macros.hpp>
 #include <cmath>
@@ -26,7 +27,7 @@ double loss(const job& j, const outcome& o) {
 
 struct verdict {
   bool same_routing = true; // of both ends of the difference and the middle
-  double worst = 0;         // |analytic - numeric| / (atol + rtol |numeric|)
+  double worst = 0;         // |analytic - numeric| / (atol + rtol |numeric|), infinite for NaN
 };
 
 /// Central differences of every element of `values`, a member of `j`.
@@ -42,7 +43,7 @@ void differentiate(const subject& s, job& j, const outcome& middle, std::vector<
     v.same_routing = up.slot == middle.slot && down.slot == middle.slot && up.choice == middle.choice &&
                      down.choice == middle.choice;
     const double numeric = (loss(j, up) - loss(j, down)) / (2 * step);
-    v.worst = std::max(v.worst, std::abs(analytic[i] - numeric) / (atol + rtol * std::abs(numeric)));
+    v.worst = worse(v.worst, std::abs(analytic[i] - numeric) / (atol + rtol * std::abs(numeric)));
   }
 }
 
