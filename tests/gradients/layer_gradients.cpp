@@ -1,5 +1,6 @@
 // SPDX-FileCopyrightText: Switchyard contributors
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "built.hpp"
 #include "harness.hpp"
 #include "policies.hpp"
 #include "worse.hpp"
@@ -62,8 +63,10 @@ verdict check(const subject& s, job j) {
 } // namespace
 
 TEST_CASE("the backward is the derivative of the forward, for every policy", "[gradient]") {
-  for (const subject& s : subjects_of("uniform<double>"))
-    for (named_config n : every_policy()) {
+  std::vector<named_config> all = every_policy();
+  for (const named_config& n : rarer_policies()) all.push_back(n);
+  for (const subject& s : built("uniform<double>"))
+    for (named_config n : all) {
       n.config.d_model = 3;
       n.config.d_ff = 3;
       n.config.experts = std::min<std::int64_t>(n.config.experts, 4);

@@ -1,5 +1,6 @@
 // SPDX-FileCopyrightText: Switchyard contributors
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "built.hpp"
 #include "harness.hpp"
 #include "policies.hpp"
 #include "worse.hpp"
@@ -7,6 +8,8 @@
 #include <catch2/catch_test_macros.hpp>
 #include <cmath>
 #include <map>
+#include <set>
+#include <string>
 
 // The layer equals the reference: every policy, odd and empty sizes, every precision.
 
@@ -102,32 +105,74 @@ job masked_job(const named_config& n, std::int64_t groups, std::int64_t tokens, 
   return j;
 }
 
+/// The layer, in double, against the reference.
+void check_in_double(const subject& s, const job& j) {
+  const outcome o = s.run(j);
+  const auto in = reference_input_of(j, o);
+  const auto r = sy::reference_forward(j.config, o.weights, in);
+  REQUIRE(same_routing(slots_of(j, o), slots_of(j, r)));
+  CHECK(std::abs(o.dropped_fraction - r.dropped_fraction) < 1e-12);
+  CHECK(o.expert_load == r.load);
+  CHECK(o.guards_intact);
+  CHECK(o.late_allocations == 0);
+  const errors e = compare(j, o, in, r, 0x1p-53, 0x1p-53);
+  INFO("y " << e.y << ", dx " << e.dx << ", router " << e.router << ", experts " << e.experts << ", losses "
+            << e.losses);
+  CHECK(std::max({e.y, e.dx, e.experts}) < 32); // 3.6e-15
+  CHECK(e.worst() < 100);                       // 1.1e-14: sums over all tokens
+}
+
 } // namespace
 
 TEST_CASE("in double the layer is the reference, for every policy and every size", "[reference]") {
-  for (const subject& s : subjects_of("uniform<double>"))
+  for (const subject& s : built("uniform<double>"))
     for (const named_config& n : every_policy())
       for (const std::int64_t tokens : {0, 1, 2, 3, 5, 9, 17, 64, 65, 127, 129}) {
         INFO(s.space << ", " << n.name << ", " << tokens << " tokens");
-        const job j = masked_job(n, 2, tokens, static_cast<std::uint64_t>(100 + tokens));
-        const outcome o = s.run(j);
-        const auto in = reference_input_of(j, o);
-        const auto r = sy::reference_forward(j.config, o.weights, in);
-        REQUIRE(same_routing(slots_of(j, o), slots_of(j, r)));
-        CHECK(std::abs(o.dropped_fraction - r.dropped_fraction) < 1e-12);
-        CHECK(o.expert_load == r.load);
-        CHECK(o.guards_intact);
-        CHECK(o.late_allocations == 0);
-        const errors e = compare(j, o, in, r, 0x1p-53, 0x1p-53);
-        INFO("y " << e.y << ", dx " << e.dx << ", router " << e.router << ", experts " << e.experts << ", losses "
-                  << e.losses);
-        CHECK(std::max({e.y, e.dx, e.experts}) < 32); // 3.6e-15
-        CHECK(e.worst() < 100);                       // 1.1e-14: sums over all tokens
+        check_in_double(s, masked_job(n, 2, tokens, static_cast<std::uint64_t>(100 + tokens)));
       }
 }
 
+TEST_CASE("in double the layer is the reference, for policies that are seldom together", "[reference]") {
+  for (const subject& s : built("uniform<double>"))
+    for (const named_config& n : rarer_policies())
+      for (const std::int64_t tokens : {1, 9, 33, 129})
+        for (const bool masked : {false, true}) {
+          INFO(s.space << ", " << n.name << (masked ? ", masked, " : ", ") << tokens << " tokens");
+          named_config some = n;
+          some.masked = masked;
+          check_in_double(s, masked_job(some, 2, tokens, static_cast<std::uint64_t>(300 + tokens)));
+        }
+}
+
+// Slots are counted in blocks of 256 tokens of a group, and sorted in blocks of 1024.
+TEST_CASE("in double the layer is the reference, where groups are several blocks", "[reference]") {
+  const std::set<std::string> names = {"top_1",
+                                       "top_1, masked",
+                                       "top_1, batch prioritized",
+                                       "top_2, batch prioritized",
+                                       "top_2, renormalize 2",
+                                       "no token left behind",
+                                       "no token left behind, 2 stages, batch prioritized",
+                                       "expert choice",
+                                       "expert choice, masked"};
+  std::size_t found = 0;
+  for (const subject& s : built("uniform<double>")) {
+    for (const named_config& n : every_policy()) {
+      if (names.count(n.name) == 0) continue;
+      ++found;
+      for (const std::int64_t tokens : {256, 257, 700, 1024, 1025, 2100}) {
+        INFO(s.space << ", " << n.name << ", " << tokens << " tokens");
+        check_in_double(s, masked_job(n, 2, tokens, static_cast<std::uint64_t>(400 + tokens)));
+      }
+    }
+    CHECK(found == names.size());
+    found = 0;
+  }
+}
+
 TEST_CASE("canonical sums are the reference's too", "[reference]") {
-  for (const subject& s : subjects_of("uniform<double>"))
+  for (const subject& s : built("uniform<double>"))
     for (named_config n : every_policy())
       for (const auto& [groups, tokens] : {std::pair(4, 17), std::pair(2, 65), std::pair(1, 3), std::pair(0, 5)}) {
         INFO(s.space << ", " << n.name << ", " << groups << " groups of " << tokens << " tokens");

@@ -1,5 +1,6 @@
 // SPDX-FileCopyrightText: Switchyard contributors
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "built.hpp"
 #include "harness.hpp"
 #include "policies.hpp"
 #include <algorithm>
@@ -399,7 +400,7 @@ TEST_CASE("11: a token does not feel its neighbours where nothing is dropped", "
 }
 
 TEST_CASE("12: the balance loss is 1 at uniform f, E at collapse, and always between 0 and E", "[metamorphic]") {
-  for (const subject& s : subjects_of("uniform<double>")) {
+  for (const subject& s : built("uniform<double>")) {
     auto c = small();
     c.d_model = 5;
     job j = random_job(c, 1, 50, 22);
