@@ -250,9 +250,9 @@ TEST_CASE("rounding: gated experts, whose backward reads rounded pre-activations
     std::mt19937_64 bits(3);
     points seen;
     for (int i = 0; i < 100; ++i) {
-      sy::switch_config c{.d_model = 4, .d_ff = 2, .experts = 1};
+      sy::switch_config c{.d_model = 4, .d_ff = 1, .experts = 1};
       c.gated = true;
-      check(s, integer_job(c, 1, {31, 7, 7, 15}, bits), seen);
+      check(s, integer_job(c, 1, {31, 5, 7, 63}, bits), seen);
     }
     // A gate of 1: nothing is between the roundings of o and y, or of dX and dx, so that either alone does both.
     CHECK(seen == points{point::weights, point::hidden, point::pre, point::d_pre});
