@@ -1,5 +1,6 @@
 // SPDX-FileCopyrightText: Switchyard contributors
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "../support/worse.hpp"
 #include "cases.hpp"
 #include <algorithm>
 #include <catch2/catch_test_macros.hpp>
@@ -35,7 +36,7 @@ void check_same(const tensor_map& got, const tensor_map& want, double bound) {
     REQUIRE((got.at(name).shape == t.shape && got.at(name).type == t.type));
     double worst = 0, largest = 0;
     for (std::size_t i = 0; i < t.values.size(); ++i) {
-      worst = std::max(worst, std::abs(got.at(name).values[i] - t.values[i]));
+      worst = switchyard_test::worse(worst, std::abs(got.at(name).values[i] - t.values[i]));
       largest = std::max(largest, std::abs(t.values[i]));
     }
     const bool number = t.type == io::dtype::f64 || t.type == io::dtype::f32;

@@ -6,7 +6,8 @@
 #include <cstring>
 
 // Prints a digest of the model's results and gradients in every precision, to be compared between numbers of threads.
-// With --control it prints one that follows the number of threads, which must differ.
+// It fails where replays on these threads differ. With --control it prints one that follows the number of threads,
+// which must differ.
 
 using namespace switchyard_test;
 
@@ -27,6 +28,13 @@ int main(int count, char** arguments) {
       j.target_length = 67;
       for (int i = 0; i < 210; ++i) j.source.push_back(i * i % 256);
       for (int i = 0; i < 201; ++i) j.target.push_back(i % 67 < 60 ? i * 7 % 256 : 0);
-      std::printf("%s %d: %016llx\n", s.precision, whole ? 1 : 0, static_cast<unsigned long long>(s.run(j).digests[0]));
+      j.replays = 3;
+      const auto digests = s.run(j).digests;
+      std::printf("%s %d: %016llx\n", s.precision, whole ? 1 : 0, static_cast<unsigned long long>(digests.at(0)));
+      bool same = digests.size() == 3;
+      for (const std::uint64_t d : digests) same = same && d == digests[0];
+      if (same) continue;
+      std::printf("its replays differ\n");
+      return 1;
     }
 }

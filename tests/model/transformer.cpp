@@ -107,7 +107,7 @@ TEST_CASE("transformer: twenty replays give the same bytes, nothing is allocated
 
 TEST_CASE("transformer: gradients accumulate, scale, and do without the auxiliary losses", "[model]") {
   const auto run = subject_of("uniform<double>");
-  if (run == nullptr) return;
+  if (run == nullptr) SKIP("built without uniform<double>");
   model_job j = small_job();
   const auto once = run(j);
   j.accumulated = 2;
@@ -133,7 +133,7 @@ TEST_CASE("transformer: gradients accumulate, scale, and do without the auxiliar
 TEST_CASE("transformer: in every precision the gradients are those in double, to its rounding", "[model]") {
   for (const model_subject& s : model_subjects()) {
     const auto exact = subject_of("uniform<double>");
-    if (exact == nullptr) return;
+    if (exact == nullptr) SKIP("built without uniform<double>");
     model_job j = small_job();
     const auto o = s.run(j);
     j.weights = o.weights; // as this precision stores them

@@ -1,5 +1,6 @@
 // SPDX-FileCopyrightText: Switchyard contributors
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "built.hpp"
 #include "harness.hpp"
 #include "policies.hpp"
 #include <catch2/catch_test_macros.hpp>
@@ -31,7 +32,7 @@ TEST_CASE("10: twenty replays of forward and backward give the same bytes", "[de
 }
 
 TEST_CASE("accumulated gradients are sums, auxiliary losses scale", "[determinism]") {
-  for (const subject& s : subjects_of("uniform<double>")) {
+  for (const subject& s : built("uniform<double>")) {
     switchyard::switch_config c{.d_model = 5, .d_ff = 7, .experts = 4};
     c.gated = c.bias = true;
     job j = random_job(c, 2, 17, 33);

@@ -171,4 +171,71 @@ inline std::vector<named_config> every_policy() {
   return all;
 }
 
+/// Combinations that every_policy() has not: rarer ones, for the tests of numbers.
+inline std::vector<named_config> rarer_policies() {
+  using namespace switchyard;
+  const switch_config base{.d_model = 5,
+                           .d_ff = 7,
+                           .experts = 4,
+                           .capacity_factor = 0.9,
+                           .min_capacity = 0,
+                           .activation = activation_kind::gelu,
+                           .load_balance = 0.3,
+                           .router_z = 0.2};
+  std::vector<named_config> all;
+  const auto add = [&](const char* name, auto change, bool training, bool masked) {
+    switch_config c = base;
+    change(c);
+    all.push_back({name, c, training, masked});
+  };
+  add(
+      "sampled top_1", [](auto& c) { c.sample_temperature = 0.7; }, true, true);
+  add(
+      "sampled top_3, renormalized, batch prioritized",
+      [](auto& c) {
+        c.routing = routing_policy::top_k;
+        c.k = 3;
+        c.renormalize = renormalize_policy::after_drop;
+        c.order = slot_order::batch_prioritized;
+        c.sample_temperature = 1.3;
+      },
+      true, false);
+  add(
+      "sampled, no token left behind",
+      [](auto& c) {
+        c.routing = routing_policy::no_token_left_behind;
+        c.sample_temperature = 0.7;
+      },
+      true, false);
+  add(
+      "input dropout alone", [](auto& c) { c.input_dropout = 0.2; }, true, true);
+  add(
+      "expert choice, jitter and input dropout",
+      [](auto& c) {
+        c.routing = routing_policy::expert_choice;
+        c.jitter = 0.1;
+        c.input_dropout = 0.2;
+      },
+      true, true);
+  for (const auto second : {second_expert_policy::threshold, second_expert_policy::random})
+    add(
+        second == second_expert_policy::random ? "random second expert, not renormalized"
+                                               : "second expert above the threshold, not renormalized",
+        [&](auto& c) {
+          c.routing = routing_policy::top_k;
+          c.second_expert = second;
+          c.threshold = 0.4;
+        },
+        false, true);
+  add(
+      "no token left behind, load loss",
+      [](auto& c) {
+        c.routing = routing_policy::no_token_left_behind;
+        c.k = 2;
+        c.load = 0.7;
+      },
+      false, true);
+  return all;
+}
+
 } // namespace switchyard_test

@@ -1,6 +1,7 @@
 // SPDX-FileCopyrightText: Switchyard contributors
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "../support/allocations.hpp"
+#include "../support/worse.hpp"
 #include <catch2/catch_template_test_macros.hpp>
 #include <catch2/catch_test_macros.hpp>
 #include <catch2/matchers/catch_matchers_string.hpp>
@@ -166,7 +167,7 @@ double difference(const train::optimizer_config& o, int steps) {
     REQUIRE(a.size() == b.size());
     double size = 1e-300;
     for (const double x : b) size = std::max(size, std::abs(x));
-    for (std::size_t i = 0; i < a.size(); ++i) worst = std::max(worst, std::abs(a[i] - b[i]) / size);
+    for (std::size_t i = 0; i < a.size(); ++i) worst = worse(worst, std::abs(a[i] - b[i]) / size);
     for (const double x : a) CHECK(std::isfinite(x));
   };
   sy::for_each_parameter([&](const std::string& name, const auto& w) { compare(numbers_of(w), reference[name].w); },

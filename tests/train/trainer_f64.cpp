@@ -1,5 +1,6 @@
 // SPDX-FileCopyrightText: Switchyard contributors
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "../support/worse.hpp"
 #include "trainer_checks.hpp"
 #include <catch2/matchers/catch_matchers_string.hpp>
 #include <switchyard/train/upcycle.hpp>
@@ -20,9 +21,9 @@ double difference(const Set& a, const Set& b) {
         double size = 1e-300, off = 0;
         for (std::size_t i = 0; i < x.size(); ++i) {
           size = std::max(size, std::abs(y.data()[i]));
-          off = std::max(off, std::abs(x.data()[i] - y.data()[i]));
+          off = worse(off, std::abs(x.data()[i] - y.data()[i]));
         }
-        worst = std::max(worst, off / size);
+        worst = worse(worst, off / size);
       },
       a, b);
   return worst;

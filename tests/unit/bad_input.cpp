@@ -1,5 +1,6 @@
 // SPDX-FileCopyrightText: Switchyard contributors
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "built.hpp"
 #include "harness.hpp"
 #include <catch2/catch_test_macros.hpp>
 #include <catch2/matchers/catch_matchers_exception.hpp>
@@ -132,7 +133,7 @@ TEST_CASE("NaN and infinity stay in their token and are counted", "[errors]") {
 }
 
 TEST_CASE("an output that overflows half is counted", "[errors]") {
-  for (const subject& s : subjects_of("selective<half>")) {
+  for (const subject& s : built("selective<half>")) {
     job j = random_job(good(), 1, 9, 46);
     CHECK(s.run(j).nonfinite_outputs == 0);
     j.config.dropless = true;
@@ -159,8 +160,10 @@ TEST_CASE("all logits equal: the lowest experts, finite gradients", "[errors]") 
 }
 
 TEST_CASE("huge logits do not overflow the softmax", "[errors]") {
+  std::size_t tried = 0;
   for (const char* precision : {"uniform<float>", "uniform<double>"})
     for (const subject& s : subjects_of(precision)) {
+      ++tried;
       job j = random_job(good(), 1, 9, 43);
       for (double& v : j.x) v *= 1e15;
       for (double& v : j.weights.router) v *= 1e15;
@@ -168,6 +171,7 @@ TEST_CASE("huge logits do not overflow the softmax", "[errors]") {
       for (const double p : o.probs) CHECK((p >= 0 && p <= 1));
       CHECK(o.nonfinite_tokens == 0);
     }
+  if (tried == 0) SKIP("built without uniform<float> and uniform<double>");
 }
 
 TEST_CASE("capacity zero drops everything, capacity above the group keeps everything", "[errors]") {

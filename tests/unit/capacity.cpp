@@ -23,10 +23,13 @@ TEST_CASE("capacity, as each implementation rounds it", "[router]") {
   CHECK(capacity(6, 3, 1.0, truncate, 0) == 2);
   CHECK(capacity(6, 3, 1.5, truncate, 0) == 3);
   CHECK(capacity(392, 8, 1.05, truncate, 4) == 51);
+  CHECK(capacity(392, 8, 1.05, half_even, 4) == 51); // 51.45
   CHECK(capacity(392, 8, 1.05, ceil, 4) == 52);
   CHECK(capacity(392, 8, 1.05, multiple_of_4, 4) == 52);
   CHECK(capacity(1024, 512, 1.25, truncate, 4) == 4);
+  CHECK(capacity(1024, 512, 1.25, half_even, 4) == 4);
   CHECK(capacity(1024, 512, 1.25, truncate, 0) == 2);
+  CHECK(capacity(1024, 512, 1.25, half_even, 0) == 2); // 2.5, not 3
 }
 
 TEST_CASE("capacity at its edges", "[router]") {

@@ -1,5 +1,6 @@
 // SPDX-FileCopyrightText: Switchyard contributors
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "built.hpp"
 #include "harness.hpp"
 #include <catch2/catch_approx.hpp>
 #include <catch2/catch_test_macros.hpp>
@@ -53,7 +54,7 @@ TEST_CASE("golden: top-1, two slots", "[golden]") {
 }
 
 TEST_CASE("golden: batch priority, two slots", "[golden]") {
-  for (const subject& s : subjects_of("uniform<double>")) {
+  for (const subject& s : built("uniform<double>")) {
     job j = golden(sy::routing_policy::top_1, 0, 2);
     j.config.order = sy::slot_order::batch_prioritized; // 7 6 2 0 4 1 3 5
     CHECK(slots(s.run(j), 0, 1) == list{-1, -1, 1, 0, -1, -1, 0, 0});
@@ -63,7 +64,7 @@ TEST_CASE("golden: batch priority, two slots", "[golden]") {
 }
 
 TEST_CASE("golden: top-2, three slots", "[golden]") {
-  for (const subject& s : subjects_of("uniform<double>")) {
+  for (const subject& s : built("uniform<double>")) {
     job j = golden(sy::routing_policy::top_k, 2, 3);
     const outcome o = s.run(j);
     CHECK(choices(o, 0, 2) == list{0, 0, 0, 1, 0, 0, 2, 0});
@@ -86,7 +87,7 @@ TEST_CASE("golden: top-2, three slots", "[golden]") {
 }
 
 TEST_CASE("golden: no token left behind, three slots, three stages", "[golden]") {
-  for (const subject& s : subjects_of("uniform<double>")) {
+  for (const subject& s : built("uniform<double>")) {
     const outcome o = s.run(golden(sy::routing_policy::no_token_left_behind, 3, 3));
     const list expert = {0, 0, 0, 1, 1, 1, 2, 2}, slot = {0, 1, 2, 0, 1, 2, 0, 1}, stage = {0, 0, 0, 0, 1, 1, 0, 2};
     for (std::size_t t = 0; t < 8; ++t)
@@ -102,7 +103,7 @@ TEST_CASE("golden: no token left behind, three slots, three stages", "[golden]")
 }
 
 TEST_CASE("golden: expert choice, three slots", "[golden]") {
-  for (const subject& s : subjects_of("uniform<double>")) {
+  for (const subject& s : built("uniform<double>")) {
     const outcome o = s.run(golden(sy::routing_policy::expert_choice, 0, 3));
     const list tokens[] = {{7, 2, 0}, {3, 4, 5}, {6, 3, 5}};
     for (std::size_t e = 0; e < 3; ++e)
@@ -117,7 +118,7 @@ TEST_CASE("golden: expert choice, three slots", "[golden]") {
 }
 
 TEST_CASE("golden: losses", "[golden]") {
-  for (const subject& s : subjects_of("uniform<double>")) {
+  for (const subject& s : built("uniform<double>")) {
     job j = golden(sy::routing_policy::top_1, 0, 2);
     const outcome o = s.run(j);
     CHECK(o.load_balance == Approx(1.317143).margin(1e-6));

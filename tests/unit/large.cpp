@@ -1,5 +1,6 @@
 // SPDX-FileCopyrightText: Switchyard contributors
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "built.hpp"
 #include "harness.hpp"
 #include <catch2/catch_test_macros.hpp>
 #include <cmath>
@@ -11,7 +12,7 @@ using namespace switchyard_test;
 TEST_CASE("offsets beyond 2^31", "[large]") {
   switchyard::switch_config c{.d_model = 1, .d_ff = 2056, .experts = 2, .dropless = true};
   const std::int64_t tokens = (std::int64_t{1} << 20) + 8;
-  for (const subject& s : subjects_of("selective<bfloat16>")) {
+  for (const subject& s : built("selective<bfloat16>")) {
     job big = random_job(c, 1, tokens, 71);
     big.weights.router = {1, 0.999};
     for (double& v : big.x) v = std::abs(v) + 0.1; // all to expert 0
