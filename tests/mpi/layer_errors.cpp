@@ -65,6 +65,31 @@ TEST_CASE("ranks that disagree", "[errors]") {
       mentions(thrown<sy::disagreement>([&] { (void)agreed.init(exec, sy::seed{odd ? 1u : 2u}); }), "seed = 1" + last));
 }
 
+#ifndef __SANITIZE_ADDRESS__ // which ends the program where memory is refused
+TEST_CASE("memory that one rank lacks for a tape", "[errors]") {
+  const int n = ranks();
+  const mesh_type mesh(sy::mpi(MPI_COMM_WORLD), {n, 1});
+  sy::switch_config c = good;
+  c.experts = 1 << 16;
+  c.capacity_factor = 1e-9;
+  c.min_capacity = 0;
+  const layer made(mesh, c);
+  const Kokkos::DefaultExecutionSpace exec;
+  const auto text = thrown<sy::error>([&] { (void)made.make_tape(exec, 1, 1 << 30); }); // 2^46 logits on rank 0
+  CHECK(mentions(text, "tokens = 1073741824: no memory for the tape"));
+  if (n > 1) CHECK(mentions(text, "rank 0: groups = 1"));
+  (void)made.make_tape(exec, 1, 8); // nobody is left in another call
+}
+#endif
+
+TEST_CASE("a product of extents that leaves 64 bits", "[errors]") {
+  const mesh_type mesh(sy::mpi(MPI_COMM_WORLD), {ranks(), 1});
+  const layer made(mesh, good);
+  const Kokkos::DefaultExecutionSpace exec;
+  CHECK(mentions(thrown<sy::invalid_argument>([&] { (void)made.make_tape(exec, 1LL << 40, 1 << 30); }),
+                 "more than 64 bits can address"));
+}
+
 TEST_CASE("what the mesh cannot cut", "[errors]") {
   const int n = ranks();
   const mesh_type mesh(sy::mpi(MPI_COMM_WORLD), {1, n});

@@ -1,5 +1,6 @@
 // SPDX-FileCopyrightText: Switchyard contributors
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "allocations.hpp"
 #include "built.hpp"
 #include "harness.hpp"
 #include <catch2/catch_test_macros.hpp>
@@ -10,7 +11,7 @@
 #include <limits>
 #include <switchyard/switchyard.hpp>
 
-// Every bad input has its own clear error, or a defined result.
+// Bad configurations, extents, views, weights and tapes have their own clear errors; numbers that are not, a result.
 
 namespace sy = switchyard;
 using namespace switchyard_test;
@@ -107,6 +108,155 @@ TEST_CASE("extents, order of calls and overlapping views are checked before anyt
   CHECK_NOTHROW(layer.backward(exec, packed, y, dx, tape, gradients));
 }
 
+TEST_CASE("views with gaps or without memory are refused", "[errors]") {
+  sy::switch_config c = good();
+  c.d_model = 33;
+  const Kokkos::DefaultExecutionSpace exec;
+  const layer_type layer(c);
+  const auto packed = layer.pack(exec, layer.init(exec, sy::seed{1}));
+  const auto gradients = layer.zeros(exec);
+  auto tape = layer.make_tape(exec, 2, 5);
+  const view x("x", 2, 5, 33), y("y", 2, 5, 33), dy("dy", 2, 5, 33), dx("dx", 2, 5, 33);
+  const view padded(Kokkos::view_alloc("padded", Kokkos::AllowPadding), 2, 5, 33),
+      nowhere(static_cast<double*>(nullptr), 2, 5, 33);
+  REQUIRE_FALSE(padded.span_is_contiguous());
+  const std::string gaps = ": its values must lie in a row", memory = ": a view of 330 values without memory";
+  CHECK_SAYS(layer.forward(exec, packed, padded, y, tape), "x" + gaps);
+  CHECK_SAYS(layer.forward(exec, packed, x, padded, tape), "y" + gaps);
+  CHECK_SAYS(layer.forward(exec, packed, nowhere, y, tape), "x" + memory);
+  CHECK_SAYS(layer.forward(exec, packed, x, nowhere, tape), "y" + memory);
+  layer.forward(exec, packed, x, y, tape);
+  CHECK_SAYS(layer.backward(exec, packed, padded, dx, tape, gradients), "dy" + gaps);
+  CHECK_SAYS(layer.backward(exec, packed, dy, padded, tape, gradients), "dx" + gaps);
+  CHECK_SAYS(layer.backward(exec, packed, nowhere, dx, tape, gradients), "dy" + memory);
+  CHECK_SAYS(layer.backward(exec, packed, dy, nowhere, tape, gradients), "dx" + memory);
+
+  auto weights = layer.init(exec, sy::seed{1});
+  using stack = decltype(weights.wo);
+  weights.wo = stack(Kokkos::view_alloc("padded", Kokkos::AllowPadding), 3, 6, 33);
+  CHECK_SAYS(layer.pack(exec, weights), "weights.wo" + gaps);
+  weights.wo = stack(static_cast<double*>(nullptr), 3, 6, 33);
+  CHECK_SAYS(layer.pack(exec, weights), "weights.wo: a view of 594 values without memory");
+}
+
+TEST_CASE("a mask may have gaps, but not lack memory", "[errors]") {
+  using mask_view = Kokkos::View<float**, Kokkos::LayoutRight, layer_type::space>;
+  const Kokkos::DefaultExecutionSpace exec;
+  const layer_type layer(good());
+  const auto packed = layer.pack(exec, layer.init(exec, sy::seed{1}));
+  auto tape = layer.make_tape(exec, 2, 5);
+  const view x("x", 2, 5, 4), y("y", 2, 5, 4);
+  sy::forward_options<layer_type::space> options;
+  options.mask = mask_view(static_cast<float*>(nullptr), 2, 5);
+  CHECK_SAYS(layer.forward(exec, packed, x, y, tape, options), "mask: a view of 10 values without memory");
+  const mask_view all("all", 2, 40);
+  Kokkos::deep_copy(Kokkos::subview(all, Kokkos::ALL, std::pair(0, 3)), 1.0f); // of each group 3 tokens are real
+  options.mask = Kokkos::subview(all, Kokkos::ALL, std::pair(0, 5));
+  REQUIRE_FALSE(options.mask.span_is_contiguous());
+  layer.forward(exec, packed, x, y, tape, options);
+  CHECK(layer.summary(exec, tape).tokens == 6);
+}
+
+TEST_CASE("weights, gradients, packed weights and tapes of another configuration are refused", "[errors]") {
+  const Kokkos::DefaultExecutionSpace exec;
+  const layer_type layer(good());
+  const auto weights = layer.init(exec, sy::seed{1});
+  const auto packed = layer.pack(exec, weights);
+  const auto gradients = layer.zeros(exec);
+  auto tape = layer.make_tape(exec, 2, 5);
+  const view x("x", 2, 5, 4), y("y", 2, 5, 4), dx("dx", 2, 5, 4);
+  layer.forward(exec, packed, x, y, tape);
+
+  struct other {
+    std::function<void(sy::switch_config&)> change;
+    std::string parameters, packed, tape; // how each is refused; "" where it serves as well
+  };
+  const std::string none = ": must be 0 for this layer, whose configuration has none";
+  const other all[] = {
+      {[](auto& c) { c.d_model = 8; }, "router.extent(0) = 8: must be 4", "d_model = 8", "d_model = 8"},
+      {[](auto& c) { c.d_ff = 5; }, "wi.extent(2) = 5: must be 6", "d_ff here = 5", "d_ff here = 5"},
+      {[](auto& c) { c.experts = 2; }, "router.extent(1) = 2: must be 3", "experts = 2", "experts = 2"},
+      {[](auto& c) { c.gated = true; }, "wi_gate.extent(0) = 3" + none, "gated = 1", "gated = 1"},
+      {[](auto& c) { c.bias = true; }, "bi.extent(0) = 3" + none, "bias = 1", "bias = 1"},
+      {[](auto& c) { c.canonical = 2; }, "", "canonical = 2", "canonical = 2"},
+      {[](auto& c) { c.routing = sy::routing_policy::expert_choice; }, "", "", "routing = "},
+      {[](auto& c) { c.routing = sy::routing_policy::top_k, c.k = 1; }, "", "", "routing = "},
+      {[](auto& c) { c.order = sy::slot_order::batch_prioritized; }, "", "", "slot order = "},
+      {[](auto& c) { c.min_capacity = 5; }, "", "", "capacity = 5, but this layer has 4"},
+      {[](auto& c) { c.dropless = true; }, "", "", "capacity = 5, but this layer has 4"},
+      {[](auto& c) { c.activation = sy::activation_kind::gelu; }, "", "", "activation = "},
+      {[](auto& c) { c.jitter = 0.1; }, "", "", "noise on the router's input = 1"},
+      {[](auto& c) { c.load_balance = 1, c.seed = 3, c.expert_dropout = 0.1; }, "", "", ""},
+  };
+  for (const other& o : all) {
+    sy::switch_config c = good();
+    o.change(c);
+    const layer_type another(c);
+    const auto said = [](const auto& call) -> std::string {
+      try {
+        call();
+      } catch (const sy::invalid_argument& e) {
+        return e.what();
+      }
+      return "";
+    };
+    const auto check = [&](const std::string& is, const std::string& what, const std::string& why) {
+      INFO(is);
+      CHECK((why.empty() ? is.empty() : is.find(what + why) != std::string::npos));
+    };
+    const auto its_weights = another.init(exec, sy::seed{1});
+    const auto its_packed = another.pack(exec, its_weights);
+    const auto its_gradients = another.zeros(exec);
+    auto its_tape = another.make_tape(exec, 2, 5);
+    its_tape.x = tape.x;
+    check(said([&] { layer.pack(exec, its_weights); }), "weights.", o.parameters);
+    check(said([&] { layer.pack(exec, weights, its_packed); }), "packed weights: made for ", o.packed);
+    check(said([&] { layer.forward(exec, its_packed, x, y, tape); }), "packed weights: made for ", o.packed);
+    check(said([&] { layer.backward(exec, its_packed, y, dx, tape, gradients); }), "packed weights: made for ",
+          o.packed);
+    check(said([&] { layer.backward(exec, packed, y, dx, tape, its_gradients); }), "gradients.", o.parameters);
+    check(said([&] { layer.backward(exec, packed, y, dx, tape, its_gradients, {.accumulate = true}); }), "gradients.",
+          o.parameters);
+    check(said([&] { layer.forward(exec, packed, x, y, its_tape); }), "tape: made for ", o.tape);
+    its_tape.forward_done = true;
+    check(said([&] { layer.backward(exec, packed, y, dx, its_tape, gradients); }), "tape: made for ", o.tape);
+  }
+  CHECK_SAYS(layer.forward(exec, layer_type::packed_type{}, x, y, tape), "packed weights: made for d_model = 0");
+  layer_type::tape_type nothing;
+  CHECK_SAYS(layer.forward(exec, packed, x, y, nothing), "tape: made for d_model = 0");
+}
+
+TEST_CASE("a tape that is too large is refused before anything is allocated", "[errors]") {
+  const Kokkos::DefaultExecutionSpace exec;
+  constexpr std::int64_t many = std::int64_t{1} << 31;
+  allocation_watch watch(false);
+  CHECK_SAYS(layer_type(good()).make_tape(exec, 1, many), "tokens = 2147483648: must be in [0, 2^31)");
+  CHECK_SAYS(layer_type(good()).make_tape(exec, many, many - 1), "more than 64 bits can address");
+  CHECK_SAYS(layer_type(good()).make_tape(exec, std::numeric_limits<std::int64_t>::max(), 1),
+             "groups = 9223372036854775807");
+  sy::switch_config c = good();
+  c.d_ff = many - 1; // groups times tokens fits, the hidden layer does not
+  CHECK_SAYS(layer_type(c).make_tape(exec, 1, many - 1), "more than 64 bits can address");
+  c = good();
+  c.min_capacity = std::int64_t{1} << 62;
+  CHECK_SAYS(layer_type(c).make_tape(exec, 1, 1), "more than 64 bits can address");
+  CHECK(watch.count() == 0);
+}
+
+#ifndef __SANITIZE_ADDRESS__ // which ends the program where memory is refused
+TEST_CASE("memory that there is not is an error that says how much it was", "[errors]") {
+  sy::switch_config c = good();
+  c.experts = std::int64_t{1} << 28;
+  const layer_type layer(c);
+  const Kokkos::DefaultExecutionSpace exec;
+  const std::string bytes = std::to_string(sy::memory_of<sy::uniform<double>>(c, 1, 1 << 20).tape); // 2^48 logits
+  CHECK_THROWS_MATCHES(layer.make_tape(exec, 1, 1 << 20), sy::error,
+                       MessageMatches(ContainsSubstring("tokens = 1048576: no memory for the tape, which needs about " +
+                                                        bytes + " bytes")));
+  CHECK_NOTHROW(layer_type(good()).make_tape(exec, 1, 5));
+}
+#endif
+
 TEST_CASE("NaN and infinity stay in their token and are counted", "[errors]") {
   for (const subject& s : subjects())
     for (const auto routing : {sy::routing_policy::top_1, sy::routing_policy::top_k,
@@ -129,6 +279,66 @@ TEST_CASE("NaN and infinity stay in their token and are counted", "[errors]") {
       CHECK(std::isnan(o.y[5 * 4]));
       for (const auto e : o.choice) CHECK((e >= 0 && e < 3));
       CHECK(o.guards_intact);
+    }
+}
+
+TEST_CASE("NaN in the weights of one expert stays in its tokens and is counted", "[errors]") {
+  for (const subject& s : subjects())
+    for (const auto routing : {sy::routing_policy::top_1, sy::routing_policy::top_k,
+                               sy::routing_policy::no_token_left_behind, sy::routing_policy::expert_choice})
+      for (const auto& [weights, bad] :
+           {std::pair(&sy::reference_weights::wi, nan_value), std::pair(&sy::reference_weights::wo, nan_value),
+            std::pair(&sy::reference_weights::wo, infinity)}) {
+        INFO(s.precision << " routing " << static_cast<int>(routing) << " weight " << bad);
+        const sy::switch_config c{.d_model = 4, .d_ff = 6, .experts = 3, .routing = routing};
+        const job j = random_job(c, 1, 17, 47);
+        const outcome clean = s.run(j);
+        job broken = j;
+        for (std::size_t i = 24; i < 48; ++i) (broken.weights.*weights)[i] = bad; // expert 1
+        const outcome o = s.run(broken);
+        CHECK(o.choice == clean.choice);
+        CHECK(o.slot == clean.slot);
+        CHECK(o.nonfinite_tokens == 0);
+        const std::size_t k = o.choice.size() / 17;
+        double taken = 0;
+        for (std::size_t t = 0; t < 17; ++t) {
+          bool reached = false;
+          for (std::size_t i = t * k; i < (t + 1) * k; ++i) reached = reached || (o.choice[i] == 1 && o.slot[i] >= 0);
+          taken += reached;
+          for (std::size_t i = t * 4; i < (t + 1) * 4; ++i)
+            if (reached)
+              CHECK_FALSE(std::isfinite(o.y[i]));
+            else
+              CHECK((o.y[i] == clean.y[i] && o.dx[i] == clean.dx[i]));
+        }
+        CHECK((taken > 0 && taken < 17));
+        CHECK(o.nonfinite_outputs == taken);
+        for (std::size_t i = 0; i < 72; ++i)
+          if (i / 24 != 1)
+            CHECK((o.gradient.wi[i] == clean.gradient.wi[i] && o.gradient.wo[i] == clean.gradient.wo[i]));
+        CHECK(o.guards_intact);
+      }
+}
+
+TEST_CASE("a zero is a zero, whatever its sign", "[errors]") {
+  for (const subject& s : subjects())
+    for (const auto routing : {sy::routing_policy::top_1, sy::routing_policy::top_k,
+                               sy::routing_policy::no_token_left_behind, sy::routing_policy::expert_choice}) {
+      INFO(s.precision << " routing " << static_cast<int>(routing));
+      sy::switch_config c{.d_model = 4, .d_ff = 6, .experts = 3, .routing = routing};
+      job plus = random_job(c, 1, 17, 48);
+      for (std::size_t i = 0; i < plus.x.size(); ++i)
+        if (i < 12 || i % 3 == 0) plus.x[i] = plus.dy[i] = 0; // the first 3 tokens whole
+      job minus = plus;
+      for (auto* v : {&minus.x, &minus.dy})
+        for (double& d : *v)
+          if (d == 0) d = -0.0;
+      const outcome a = s.run(plus), b = s.run(minus);
+      CHECK(std::signbit(b.x[0]));
+      CHECK((a.choice == b.choice && a.slot == b.slot && a.logits == b.logits && a.gate == b.gate));
+      CHECK((a.y == b.y && a.dx == b.dx && a.gradient.router == b.gradient.router));
+      CHECK((a.gradient.wi == b.gradient.wi && a.gradient.wo == b.gradient.wo));
+      CHECK(b.nonfinite_outputs == 0);
     }
 }
 

@@ -49,7 +49,8 @@ class switch_layer {
     typename router_engine::template packed<Exec, real> router, router_transposed; // [M, E], [E, M]
     router::split_weights<space> router_pieces;                                    // where kernels want them
     std::vector<experts::packed_ffn<Engine, Exec, value>>
-        ffn; // one; canonical, of each piece of the hidden layers here
+        ffn;                              // one; canonical, of each piece of the hidden layers here
+    std::array<detail::fact, 7> made_for; // the layer's numbers: others refuse it
   };
 
   /// Throws invalid_argument for a configuration that cannot be or that the mesh cannot cut, error where Kokkos is not
@@ -92,16 +93,18 @@ class switch_layer {
   /// Gradients, all zero. Allocates.
   gradients_type zeros(const Exec&) const { return gradients_type(config_, experts_here(), d_ff_here()); }
 
-  /// weights -> packed, allocating it.
+  /// weights -> packed, allocating it. Throws invalid_argument for weights of another configuration. Local.
   packed_type pack(const Exec& exec, const weights_type& w) const;
-  /// The same into an existing one; allocates nothing, but canonical a copy of a piece of the weights.
+  /// The same into an existing one, of this configuration; allocates nothing, but canonical a copy of a piece of the
+  /// weights.
   void pack(const Exec& exec, const weights_type& w, const packed_type& to) const;
 
   /// Memory for passes over `groups` routing groups (of all ranks) of `tokens` tokens each. Allocates all that forward
   /// and backward need; dropless with experts on several ranks, room for an equal share of the tokens, which grows to
   /// what a pass ever needed: tape.grown() counts. Collective on a mesh: throws disagreement on every rank where the
-  /// extents differ. With gradient_sums::by_caller no backward over this tape sums gradients over the ranks, and there
-  /// is no memory for it.
+  /// extents differ or one rank runs out of memory, and invalid_argument, on every rank alike, for extents below 0 or
+  /// whose product leaves 64 bits. Where one process runs out of memory, error. With gradient_sums::by_caller no
+  /// backward over this tape sums gradients over the ranks, and there is no memory for it.
   tape_type make_tape(const Exec& exec, std::int64_t groups, std::int64_t tokens,
                       gradient_sums sums = gradient_sums::by_layer) const;
 
@@ -109,8 +112,9 @@ class switch_layer {
   /// bytes): nothing with mesh<>; one all-gather of statistics over each axis that splits groups; one all-to-all of
   /// counts and two of slots where experts are split; where d_ff is, one all-reduce of the experts' outputs, or with an
   /// exchange an all-gather and a reduce-scatter of slots and an all-gather of y. Allocates nothing, but see make_tape.
-  /// Throws invalid_argument where extents do not fit the tape; on a mesh of several ranks that is a failure of this
-  /// rank alone, which ends the job (mesh/phase.hpp): phases "router", "dispatch", "experts", "combine".
+  /// Throws invalid_argument for views that do not fit the tape, have gaps or no memory, and for a tape or packed
+  /// weights of another configuration; on a mesh of several ranks that is a failure of this rank alone, which ends the
+  /// job (mesh/phase.hpp): phases "router", "dispatch", "experts", "combine".
   template <class X, class Y>
   void forward(const Exec& exec, const packed_type& packed, const X& x, const Y& y, tape_type& tape,
                const forward_options<space>& options = {}) const;
@@ -119,7 +123,7 @@ class switch_layer {
   /// transpose of what forward did, and, unless the tape leaves that to the caller, one all-reduce over each axis that
   /// splits groups, of the gradients of what is replicated there; the router's is never summed over the axis of d_ff,
   /// whose ranks have the same tokens. Wants the packed weights and the x of that forward; may be called again, for
-  /// another dy. Phase "backward".
+  /// another dy. Throws as forward, for gradients too. Phase "backward".
   template <class DY, class DX>
   void backward(const Exec& exec, const packed_type& packed, const DY& dy, const DX& dx, tape_type& tape,
                 const gradients_type& gradients, const backward_options& options = {}) const;
@@ -181,6 +185,13 @@ class switch_layer {
   /// The packed weights of one FFN per expert.
   experts::packed_ffn<Engine, Exec, value> allocate_ffn(const Exec& exec, const weights_type& w) const;
   void pack_ffn(const Exec& exec, const weights_type& w, const experts::packed_ffn<Engine, Exec, value>& to) const;
+
+  /// What a layer must share with this one to use its packed weights, and its tapes of so many tokens per group.
+  std::array<detail::fact, 7> packed_facts() const;
+  std::array<detail::fact, 14> tape_facts(std::int64_t tokens) const;
+  std::int64_t capacity_of(std::int64_t tokens) const;
+  void check_made_here(const packed_type& packed, const tape_type& tape) const;
+  tape_type allocate_tape(const Exec& exec, std::int64_t groups, std::int64_t tokens, gradient_sums sums) const;
 
   void begin(tape_type& tape, const forward_options<space>& options) const;
   void route(const Exec& exec, const packed_type& packed, tape_type& tape) const;

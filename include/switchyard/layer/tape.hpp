@@ -7,6 +7,7 @@
 #include <switchyard/dispatch/exchange.hpp>
 #include <switchyard/experts/ffn.hpp>
 #include <switchyard/layer/canonical.hpp>
+#include <switchyard/layer/detail/checks.hpp>
 #include <switchyard/layer/parameters.hpp>
 #include <switchyard/router/router.hpp>
 
@@ -47,6 +48,7 @@ struct switch_tape {
   using vector = Kokkos::View<T*, space>;
 
   router::problem size;
+  std::array<detail::fact, 14> made_for; // the layer's numbers: forward and backward refuse a tape of another one
   int choices = 1;
   bool compact = false; // an exchange of the rows in use, dropless, not of padded blocks
   gradient_sums sums = gradient_sums::by_layer;

@@ -101,30 +101,4 @@ auto as_rows(const View& v) {
       v.data(), columns == 0 ? 0 : v.size() / columns, columns);
 }
 
-/// name: x, y, dx or dy; [groups, tokens, M], LayoutRight, of type T, in the space of the layer.
-template <class T, class Space, class View>
-void check_tokens(const char* name, const View& v, const router::problem& size, std::int64_t d_model) {
-  static_assert(lawful<std::is_same_v<typename View::array_layout, Kokkos::LayoutRight>,
-                       illegal::view_is_not_layout_right<View>>);
-  static_assert(std::is_same_v<typename View::non_const_value_type, T>,
-                "switchyard: tokens have the value type of the layer's precision; convert them before the call");
-  static_assert(Kokkos::SpaceAccessibility<Space, typename View::memory_space>::accessible,
-                "switchyard: tokens must live where the layer's execution space can reach them");
-  const auto check = [&](const char* what, int i, std::int64_t is, std::int64_t must) {
-    require(is == must, name, ".extent(", i, ") = ", is, ": ", what, " is ", must,
-            " here; make the view or the tape to fit");
-  };
-  check("number of groups", 0, static_cast<std::int64_t>(v.extent(0)), size.groups);
-  check("number of tokens per group", 1, static_cast<std::int64_t>(v.extent(1)), size.tokens);
-  check("d_model", 2, static_cast<std::int64_t>(v.extent(2)), d_model);
-}
-
-template <class A, class B>
-bool overlap(const A& a, const B& b) {
-  const auto* a0 = reinterpret_cast<const std::byte*>(a.data());
-  const auto* b0 = reinterpret_cast<const std::byte*>(b.data());
-  return a.size() > 0 && b.size() > 0 && a0 < b0 + b.size() * sizeof(typename B::value_type) &&
-         b0 < a0 + a.size() * sizeof(typename A::value_type);
-}
-
 } // namespace switchyard::detail

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <switchyard/layer/detail/reduced.hpp>
+#include <switchyard/layer/memory.hpp>
 #include <switchyard/layer/switch_layer.hpp>
 
 // All memory of a pass, and of what it exchanges. Definitions of switch_layer's members.
@@ -15,10 +16,68 @@ auto switch_layer<E, P, M, R, G>::make_tape(const E& exec, std::int64_t groups, 
   if constexpr (M::rank > 0) agree_on(mesh_.world(), {{"groups", groups}, {"tokens", tokens}});
   detail::require(groups >= 0, "groups = ", groups, ": must be at least 0");
   detail::require(tokens >= 0 && tokens < (std::int64_t{1} << 31), "tokens = ", tokens, ": must be in [0, 2^31)");
+  const auto number = [](auto n) { return static_cast<double>(n); };
+  const double widest = number(std::max({config_.experts, config_.d_model, 2 * config_.d_ff}));
+  const double slots = config_.dropless ? 0 : number(groups) * number(config_.experts) * number(capacity_of(tokens));
+  detail::check_size(groups, tokens, number(groups) * number(tokens) * config_.choices(), widest);
+  detail::check_size(groups, tokens, slots, layout::experts_split ? widest : 1); // else there are as few as rows
+  std::string complaint;
+  tape_type t;
+  try {
+    t = allocate_tape(exec, groups, tokens, sums);
+  } catch (const error&) {
+    throw; // of all ranks alike
+  } catch (const std::exception& e) {
+    complaint =
+        detail::message("groups = ", groups, ", tokens = ", tokens, ": no memory for the tape, which needs about ",
+                        detail::tape_bytes<P>(config_, groups_here(groups).count, tokens),
+                        " bytes; use fewer groups or tokens, or more ranks (", e.what(), ")");
+  }
+  if constexpr (M::rank > 0)
+    if (mesh_.world().size() > 1) agree(mesh_.world(), complaint);
+  if (!complaint.empty()) throw error(complaint);
+  return t;
+}
+
+/// Slots of an expert in a group of so many tokens, in training or not.
+template <class E, precision P, class M, class R, class G>
+std::int64_t switch_layer<E, P, M, R, G>::capacity_of(std::int64_t tokens) const {
+  return std::max(config_.capacity(tokens, true), config_.capacity(tokens, false));
+}
+
+template <class E, precision P, class M, class R, class G>
+auto switch_layer<E, P, M, R, G>::tape_facts(std::int64_t tokens) const -> std::array<detail::fact, 14> {
+  const auto all = packed_facts();
+  return {{all[0],
+           all[1],
+           all[2],
+           all[3],
+           all[4],
+           all[5],
+           all[6],
+           {"routing", static_cast<int>(config_.routing)},
+           {"choices of a token", config_.choices()},
+           {"slot order", static_cast<int>(config_.order)},
+           {"capacity", capacity_of(tokens)},
+           {"dropless", config_.dropless},
+           {"activation", static_cast<int>(config_.activation)},
+           {"noise on the router's input", config_.jitter > 0 || config_.input_dropout > 0}}};
+}
+
+template <class E, precision P, class M, class R, class G>
+void switch_layer<E, P, M, R, G>::check_made_here(const packed_type& packed, const tape_type& t) const {
+  detail::check_made_for("packed weights", "pack", packed.made_for, packed_facts());
+  detail::check_made_for("tape", "make_tape", t.made_for, tape_facts(t.size.tokens));
+}
+
+template <class E, precision P, class M, class R, class G>
+auto switch_layer<E, P, M, R, G>::allocate_tape(const E& exec, std::int64_t groups, std::int64_t tokens,
+                                                gradient_sums sums) const -> tape_type {
   const part here = groups_here(groups);
-  const std::int64_t capacity = std::max(config_.capacity(tokens, true), config_.capacity(tokens, false));
+  const std::int64_t capacity = capacity_of(tokens);
   const std::int64_t m = config_.d_model;
   tape_type t;
+  t.made_for = tape_facts(tokens);
   t.size = {here.count, tokens, config_.experts, here.begin, groups};
   t.choices = config_.choices();
   t.sums = sums;

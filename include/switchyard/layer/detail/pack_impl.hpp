@@ -11,7 +11,9 @@ namespace switchyard {
 template <class E, precision P, class M, class R, class G>
 auto switch_layer<E, P, M, R, G>::pack(const E& exec, const weights_type& w) const -> packed_type {
   const std::int64_t m = config_.d_model, e = config_.experts;
+  detail::check_parameters("weights", w, config_, experts_here(), d_ff_here());
   packed_type to;
+  to.made_for = packed_facts();
   to.router = router_engine::template allocate<E, real>(exec, 1, m, e);
   to.router_transposed = router_engine::template allocate<E, real>(exec, 1, e, m);
   if constexpr (gpu_space<E>) to.router_pieces = router::split_weights<space>(m, e);
@@ -23,6 +25,8 @@ auto switch_layer<E, P, M, R, G>::pack(const E& exec, const weights_type& w) con
 template <class E, precision P, class M, class R, class G>
 void switch_layer<E, P, M, R, G>::pack(const E& exec, const weights_type& w, const packed_type& to) const {
   using gemm::orientation;
+  detail::check_parameters("weights", w, config_, experts_here(), d_ff_here());
+  detail::check_made_for("packed weights", "pack", to.made_for, packed_facts());
   const Kokkos::View<const weight***, Kokkos::LayoutRight, space, Kokkos::MemoryUnmanaged> router(
       w.router.data(), 1, w.router.extent(0), w.router.extent(1));
   router_engine::template pack<E, real>(exec, to.router, router, orientation::forward);
@@ -31,6 +35,17 @@ void switch_layer<E, P, M, R, G>::pack(const E& exec, const weights_type& w, con
   if (!canonical()) return pack_ffn(exec, w, to.ffn.front());
   for (std::size_t i = 0; i < to.ffn.size(); ++i)
     pack_ffn(exec, piece_of(exec, w, static_cast<std::int64_t>(i)), to.ffn[i]);
+}
+
+template <class E, precision P, class M, class R, class G>
+auto switch_layer<E, P, M, R, G>::packed_facts() const -> std::array<detail::fact, 7> {
+  return {{{"d_model", config_.d_model},
+           {"d_ff here", d_ff_here().count},
+           {"experts", config_.experts},
+           {"experts here", experts_here().count},
+           {"gated", config_.gated},
+           {"bias", config_.bias},
+           {"canonical", config_.canonical}}};
 }
 
 template <class E, precision P, class M, class R, class G>

@@ -36,11 +36,6 @@ void switch_layer<E, P, M, R, G>::begin(tape_type& t, const forward_options<spac
   t.ffn.dropout = training ? config_.expert_dropout : 0.0;
   t.ffn.draw = draw(stream::expert_dropout);
   t.pad.mask = o.mask;
-  if (o.mask.data() != nullptr)
-    detail::require(static_cast<std::int64_t>(o.mask.extent(0)) == t.size.groups &&
-                        static_cast<std::int64_t>(o.mask.extent(1)) == t.size.tokens,
-                    "mask [", o.mask.extent(0), ", ", o.mask.extent(1), "]: must be [", t.size.groups, ", ",
-                    t.size.tokens, "], one number per token here");
 }
 
 template <class E, precision P, class M, class R, class G>
@@ -80,9 +75,11 @@ void switch_layer<E, P, M, R, G>::forward(const E& exec, const packed_type& pack
                                           tape_type& t, const forward_options<space>& options) const {
   Kokkos::Profiling::ScopedRegion region("switchyard::switch_layer::forward");
   in_phase("router", [&] {
+    check_made_here(packed, t);
     detail::check_tokens<value, space>("x", x, t.size, config_.d_model);
     detail::check_tokens<value, space>("y", y, t.size, config_.d_model);
     detail::require(!detail::overlap(x, y), "forward(x, y): the views overlap; y must be memory of its own");
+    detail::check_mask(options.mask, t.size);
     begin(t, options);
     t.x = detail::as_rows(x);
     route(exec, packed, t);
@@ -152,6 +149,8 @@ void switch_layer<E, P, M, R, G>::backward(const E& exec, const packed_type& pac
   Kokkos::Profiling::ScopedRegion region("switchyard::switch_layer::backward");
   in_phase("backward", [&] {
     detail::require(t.forward_done, "backward(tape): no forward has filled this tape; call forward with it first");
+    check_made_here(packed, t);
+    detail::check_parameters("gradients", gradients, config_, experts_here(), d_ff_here());
     detail::check_tokens<value, space>("dy", dy, t.size, config_.d_model);
     detail::check_tokens<value, space>("dx", dx, t.size, config_.d_model);
     detail::require(!detail::overlap(dy, dx) && !detail::overlap(t.x, dx),
