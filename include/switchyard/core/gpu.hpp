@@ -55,6 +55,7 @@ namespace detail {
 template <class Exec, int Threads, class Functor>
 void launch(const char* label, const Exec& exec, std::int64_t teams, int bytes, const Functor& functor) {
   static_assert(Threads % (2 * warp_size) == 0);
+  static_assert(sizeof(Functor) <= 4096 - 256, "switchyard: a launch takes 4 KiB, and Kokkos adds its policy");
   if (teams == 0) return;
   Kokkos::TeamPolicy<Exec, Kokkos::LaunchBounds<Threads>> policy(exec, static_cast<int>(teams), Threads / warp_size,
                                                                  warp_size);
