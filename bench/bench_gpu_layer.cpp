@@ -9,7 +9,7 @@
 #include <switchyard/gemm/cublas.hpp>
 
 // The layer on the default execution space beside the limits of the same run: the product 8192^3, a copy, and a loop of
-// cuBLAS calls, one per expert and product. Each layer is checked before it is timed.
+// cuBLAS calls, one per expert and product. Each layer is checked before it is timed, and so is what moves its rows.
 //
 //   bench_gpu_layer [--tiny] [--control] [--only NAME] [--seconds S] [--json FILE]
 //
@@ -156,7 +156,7 @@ quartiles square(const exec_space& exec, std::int64_t n, bool host_knows) {
 
 #if SWITCHYARD_HAS_CUBLAS && defined(KOKKOS_ENABLE_CUDA)
 /// The products of a layer alone as a loop of cuBLAS calls, whose counts the host knows: no router, no gather, no
-/// activation, no combine, all in the loop's favour.
+/// activation, no combine, results and gradients in bfloat16, all in the loop's favour.
 class cublas_loop {
  public:
   cublas_loop(const problem& p, const std::vector<std::int64_t>& counts)
@@ -217,7 +217,7 @@ class cublas_loop {
   std::shared_ptr<sy::gemm::detail::cublas_handle> handle_;
   std::int64_t wide_;
   matrix rows_, hidden_, up_, down_;
-  Kokkos::View<float*, space> sums_;
+  Kokkos::View<value*, space> sums_;
 };
 #endif
 
@@ -267,6 +267,72 @@ struct limits {
   double flops, bandwidth;
 };
 
+/// Numbers that are not where they should be: to [row, column] is from [token of the row, column].
+struct misplaced {
+  const value *from, *to;
+  const std::int64_t* token; // null: that of the row's number
+  std::int64_t columns;
+  KOKKOS_FUNCTION void operator()(std::int64_t i, std::int64_t& wrong) const {
+    const std::int64_t row = token != nullptr ? token[i / columns] : i / columns;
+    wrong += from[row * columns + i % columns].bits != to[i].bits ? 1 : 0;
+  }
+};
+bool in_place(const exec_space& exec, const misplaced& kernel, std::int64_t rows) {
+  std::int64_t wrong = 0;
+  Kokkos::parallel_reduce(
+      "gpu::misplaced",
+      Kokkos::RangePolicy<exec_space, Kokkos::IndexType<std::int64_t>>(exec, 0, rows * kernel.columns), kernel, wrong);
+  return wrong == 0;
+}
+
+/// What moves rows, by itself, behind a forward: tokens to the rows of their experts, as where experts are on several
+/// ranks (one GPU gathers inside of the first product), and the sum of the choices. Every number is checked; false: one
+/// is wrong. --control spoils one.
+bool move_rows(const problem& p, std::int64_t rows, const limits& most) {
+  const auto& t = p.tape;
+  const std::int64_t tokens = p.shape.tokens, columns = p.shape.d_model;
+  using matrix = Kokkos::View<value**, Kokkos::LayoutRight, space>;
+  const auto make = [&](std::int64_t count) {
+    return matrix("moved", static_cast<std::size_t>(count), static_cast<std::size_t>(columns));
+  };
+  const auto spoil = [](const matrix& m) {
+    if (chosen.control) Kokkos::deep_copy(Kokkos::subview(m, m.extent(0) / 2, m.extent(1) - 1), value(77.0f));
+  };
+  const double bytes = 2 * static_cast<double>((rows + tokens) * columns);
+  const auto timed = [&](const char* name, const std::function<void()>& call) {
+    if (chosen.control) return;
+    const quartiles q = measure(p.exec, call);
+    report(p.shape.name + name, q, 0, bytes, {{"of_copy", bytes / q.median / most.bandwidth}});
+  };
+  bool all = true;
+  {
+    const matrix blocks = make(rows);
+    const auto fill = [&] {
+      sy::dispatch::fill_blocks<exec_space, value, float, space>(p.exec, t.size, t.set, t.decision, t.map(), t.x,
+                                                                 blocks);
+    };
+    fill();
+    spoil(blocks);
+    const bool right = in_place(p.exec, {t.x.data(), blocks.data(), t.assignment.row_token.data(), columns}, rows);
+    if (!chosen.control && right) timed("/gather", fill);
+    all = all && right != chosen.control;
+  }
+  if (p.shape.choices == 1) {
+    if (!chosen.control) std::printf("%s/combine: inside of the last product\n", p.shape.name.c_str());
+    return all;
+  }
+  const matrix y = make(tokens);
+  const auto combine = [&] {
+    sy::combine::forward<exec_space, value, float, space>(p.exec, t.size, t.set, t.decision, t.map(), t.combined_rows(),
+                                                          y);
+  };
+  combine();
+  spoil(y);
+  const bool right = in_place(p.exec, {p.y.data(), y.data(), nullptr, columns}, tokens); // p.y has been checked
+  if (!chosen.control && right) timed("/combine", combine);
+  return all && right != chosen.control;
+}
+
 /// false: the layer is wrong.
 bool run_layer(const gpu::shape& s, const limits& most) {
   problem p(s);
@@ -279,11 +345,15 @@ bool run_layer(const gpu::shape& s, const limits& most) {
   const double worst = check(p).worst(s.d_model * s.d_ff > (16 << 20) ? 2 : 5);
   const bool right = worst <= 0.02;
   std::printf("%s: relative error %.2g, %s\n", s.name.c_str(), worst, right ? "right" : "WRONG");
-  if (chosen.control || !right) return right != chosen.control;
+  if (!chosen.control && !right) return false;
 
   const auto load = p.layer.expert_load(p.exec, p.tape);
-  double rows = 0;
-  for (const auto n : load) rows += static_cast<double>(n);
+  std::int64_t row_count = 0;
+  for (const auto n : load) row_count += n;
+  const bool moved = move_rows(p, row_count, most);
+  if (!moved) std::printf("%s: rows are moved WRONG%s\n", s.name.c_str(), chosen.control ? ", not noticed" : "");
+  if (chosen.control || !moved) return moved && right != chosen.control;
+  const auto rows = static_cast<double>(row_count);
   const double flop = 2 * rows * static_cast<double>(s.d_model * s.d_ff) * (s.gated ? 3 : 2);
   const auto both = [&](const std::string& name, const quartiles& q, bool backward) {
     const double useful = backward ? 2 * flop : flop;
@@ -297,13 +367,8 @@ bool run_layer(const gpu::shape& s, const limits& most) {
            p.exec, [&] { p.backward(); }, [&] { p.forward(); }),
        true);
   for (const bool backward : {false, true})
-    for (const auto& [label, seconds] : seconds_by_label(p.exec, [&] { backward ? p.backward() : p.forward(); })) {
-      const bool combine = label.find("combine") != std::string::npos && !backward;
-      const double bytes = combine ? 2 * (rows + static_cast<double>(s.tokens)) * static_cast<double>(s.d_model) : 0;
-      report(s.name + (backward ? "/backward: " : "/forward: ") + label, {seconds, seconds, seconds, 1}, 0, bytes,
-             combine ? std::vector<std::pair<std::string, double>>{{"of_copy", bytes / seconds / most.bandwidth}}
-                     : std::vector<std::pair<std::string, double>>{});
-    }
+    for (const auto& [label, seconds] : seconds_by_label(p.exec, [&] { backward ? p.backward() : p.forward(); }))
+      report(s.name + (backward ? "/backward: " : "/forward: ") + label, {seconds, seconds, seconds, 1}, 0, 0);
 #if SWITCHYARD_HAS_CUBLAS && defined(KOKKOS_ENABLE_CUDA)
   const cublas_loop loop(p, load);
   both("/cublas_loop/forward", measure(p.exec, [&] { loop.forward(); }), false);

@@ -7,11 +7,13 @@
 #   --kokkos-source DIR  Kokkos as source (CUDA 13 needs 4.7 or newer): built with CUDA, once, in the folder of --work
 #   --kokkos DIR         an installed Kokkos that has CUDA, in the place of that
 #   --random123 DIR      the folder that holds Random123/philox.h, if the compiler does not find it
-#   --out DIR            the JSON files; default build/gpu-report
+#   --out DIR            figures (layers.jsonl, torch.jsonl), what was printed (report.txt), and every log (logs.tar.gz);
+#                        nothing else; default build/gpu-report
 #   --work DIR           where things are built; default ../switchyard-gpu-work, so that another run is short
 #   --seconds S          per figure, default 1.5
 #   --no-wgmma           mma.sync in the place of wgmma; ARCH=80 in the environment does the same, for an A100
-#   --tests              also the tests of the products on the GPU, which take some minutes to compile
+#   --tests              also the tests of the products and of capture in a graph, on the GPU; some minutes to compile, and
+#                        CMake has to find Catch2 3
 #
 # Fetches nothing. Wants nvcc, cmake, ninja or make, g++, and for the peer a python3 (or PEER_PYTHON) that has PyTorch.
 # On 16 cores and an H200 it is meant to take less than 8 minutes; nobody has seen that yet (docs/performance.md).
@@ -30,7 +32,7 @@ while [ $# -gt 0 ]; do
     --seconds) seconds=$2 && shift ;;
     --no-wgmma) wgmma=OFF ;;
     --tests) tests=ON ;;
-    -h | --help) sed -n '2,17p' "$0" | cut -c3-; exit 0 ;;
+    -h | --help) sed -n '2,19p' "$0" | cut -c3-; exit 0 ;;
     *) echo "gpu_report: unknown option '$1' (see --help)" >&2; exit 2 ;;
   esac
   shift
@@ -39,7 +41,10 @@ say() { printf 'gpu_report: %s (%d s)\n' "$*" "$SECONDS"; }
 stop() { echo "gpu_report: $*" >&2; exit 1; }
 
 PATH=$PATH:/usr/local/cuda/bin
-command -v nvcc >/dev/null || stop "no nvcc in PATH"
+for program in nvcc cmake g++; do
+  command -v $program >/dev/null || stop "no $program in PATH"
+done
+command -v ninja >/dev/null || command -v make >/dev/null || stop "neither ninja nor make in PATH"
 case $arch in
   80) kokkos_arch=AMPERE80 wgmma=OFF ;;
   90) kokkos_arch=HOPPER90 ;;
@@ -50,6 +55,12 @@ out=$(cd "$out" && pwd) work=$(cd "$work" && pwd)
 generator=()
 if command -v ninja >/dev/null; then generator=(-G Ninja); fi
 jobs=$(nproc)
+logs=$work/logs # rewritten by every run, and packed when it ends, well or not
+rm -rf "$logs" && mkdir -p "$logs"
+rm -f "$out"/{layers,torch}.jsonl
+trap 'tar -C "$work" -czf "$out/logs.tar.gz" logs' EXIT
+exec > >(tee "$out/report.txt") 2>&1
+not_built() { tail -n 30 "$logs/$1"; stop "$2: $1 in $out/logs.tar.gz"; }
 
 # ---- Kokkos ------------------------------------------------------------------------------------------
 wrapper=""
@@ -62,10 +73,10 @@ if [ -n "$source" ]; then
     chmod +x "$wrapper"
     cmake -S "$source" -B "$work/kokkos-build-$arch" ${generator[@]+"${generator[@]}"} -DCMAKE_CXX_COMPILER="$wrapper" \
       -DCMAKE_BUILD_TYPE=Release -DCMAKE_CXX_STANDARD=20 -DCMAKE_INSTALL_PREFIX="$installed" -DKokkos_ENABLE_CUDA=ON \
-      -DKokkos_ENABLE_OPENMP=ON -DKokkos_ARCH_$kokkos_arch=ON >"$out/kokkos.log" 2>&1 ||
-      stop "Kokkos was not configured: $out/kokkos.log"
-    cmake --build "$work/kokkos-build-$arch" -j "$jobs" --target install >>"$out/kokkos.log" 2>&1 ||
-      stop "Kokkos was not built: $out/kokkos.log (CUDA 13 needs Kokkos 4.7 or newer)"
+      -DKokkos_ENABLE_OPENMP=ON -DKokkos_ARCH_$kokkos_arch=ON >"$logs/kokkos.log" 2>&1 ||
+      not_built kokkos.log "Kokkos was not configured"
+    cmake --build "$work/kokkos-build-$arch" -j "$jobs" --target install >>"$logs/kokkos.log" 2>&1 ||
+      not_built kokkos.log "Kokkos was not built (CUDA 13 needs Kokkos 4.7 or newer)"
     touch "$installed/done"
   fi
 fi
@@ -78,51 +89,73 @@ wrapper=${wrapper:-$installed/bin/nvcc_wrapper}
 say "building"
 options=(-DCMAKE_CXX_COMPILER="$wrapper" -DCMAKE_BUILD_TYPE=Release -DCMAKE_PREFIX_PATH="$installed"
   -DSWITCHYARD_ENABLE_MPI=OFF -DSWITCHYARD_ENABLE_ONEDNN=OFF -DSWITCHYARD_ENABLE_BLAS=OFF
-  -DSWITCHYARD_ENABLE_WGMMA=$wgmma -DSWITCHYARD_BUILD_EXAMPLES=OFF -DSWITCHYARD_BUILD_TESTS=$tests
+  -DSWITCHYARD_ENABLE_WGMMA="$wgmma" -DSWITCHYARD_BUILD_EXAMPLES=OFF -DSWITCHYARD_BUILD_TESTS="$tests"
   -DSWITCHYARD_BUILD_BENCH=ON -DSWITCHYARD_BENCH_GPU_ALONE=ON -DSWITCHYARD_BENCH_FLAGS=-O3)
 [ -z "$random123" ] || options+=(-DSWITCHYARD_RANDOM123_DIR="$random123")
 targets=(bench_gpu_layer)
-[ $tests = OFF ] || targets+=(test_gemm_cuda)
-cmake -S . -B "$work/library" ${generator[@]+"${generator[@]}"} "${options[@]}" >"$out/build.log" 2>&1 ||
-  stop "CMake failed: $out/build.log"
+[ $tests = OFF ] || targets+=(test_gemm_cuda test_cuda_graph)
+cmake -S . -B "$work/library" ${generator[@]+"${generator[@]}"} "${options[@]}" >"$logs/build.log" 2>&1 ||
+  not_built build.log "CMake failed"
+has() { grep -q "define SWITCHYARD_HAS_$1 1" "$work/library/include/switchyard/config.hpp"; }
+has CUBLAS && cublas=yes || cublas="NO, not found: there is no loop of cuBLAS calls, and 8192^3 of known sizes is ours"
+has WGMMA && engine="wgmma (sm_90a)" || engine="mma.sync, NOT wgmma"
+say "experts' products: $engine; cuBLAS: $cublas"
 for target in "${targets[@]}"; do
-  cmake --build "$work/library" -j "$jobs" --target "$target" >>"$out/build.log" 2>&1 ||
-    stop "$target was not built: $out/build.log"
+  cmake --build "$work/library" -j "$jobs" --target "$target" >>"$logs/build.log" 2>&1 ||
+    not_built build.log "$target was not built"
 done
 bench=$work/library/bench/bench_gpu_layer
 
 # ---- right, then fast --------------------------------------------------------------------------------
 export OMP_PROC_BIND=false
-nvidia-smi --query-gpu=name,clocks.sm,clocks.mem,power.draw --format=csv,noheader 2>/dev/null | tee "$out/gpu.txt" || true
+nvidia-smi --query-gpu=name,clocks.sm,clocks.mem,power.draw --format=csv,noheader 2>/dev/null | tee "$logs/gpu.txt" || true
 if [ $tests = ON ]; then
-  say "the tests of the products"
-  "$work/library/tests/test_gemm_cuda" >"$out/tests.txt" 2>&1 || { tail -n 40 "$out/tests.txt" >&2; stop "a test failed"; }
-  tail -n 2 "$out/tests.txt"
+  for test in test_gemm_cuda test_cuda_graph; do
+    say "$test"
+    "$work/library/tests/$test" >"$logs/$test.txt" 2>&1 || { tail -n 40 "$logs/$test.txt"; stop "$test failed"; }
+    tail -n 2 "$logs/$test.txt"
+  done
 fi
 say "small layers, then the checks on results that are spoiled on purpose: every one must notice"
-"$bench" --tiny --seconds 0.05 >"$out/tiny.txt" 2>&1 || { cat "$out/tiny.txt" >&2; stop "a small layer is wrong"; }
-"$bench" --tiny --control >"$out/control.txt" 2>&1 || { cat "$out/control.txt" >&2; stop "a check did not notice"; }
+"$bench" --tiny --seconds 0.05 >"$logs/tiny.txt" 2>&1 || { cat "$logs/tiny.txt" >&2; stop "a small layer is wrong"; }
+"$bench" --tiny --control >"$logs/control.txt" 2>&1 || { cat "$logs/control.txt" >&2; stop "a check did not notice"; }
 say "the layers"
 status=0
-"$bench" --seconds "$seconds" --json "$out/layers.jsonl" | tee "$out/layers.txt" || status=1
+"$bench" --seconds "$seconds" --json "$out/layers.jsonl" || status=1
 
-peer=${PEER_PYTHON:-python3}
-if command -v "$peer" >/dev/null &&
-  "$peer" bench/peers/torch_grouped.py --seconds "$seconds" >"$out/torch.jsonl" 2>"$out/torch.log"; then
+peer=${PEER_PYTHON:-python3} peer_status=77
+if command -v "$peer" >/dev/null; then
+  peer_status=0
+  "$peer" bench/peers/torch_grouped.py --seconds "$seconds" >"$out/torch.jsonl" 2>"$logs/torch.log" || peer_status=$?
+fi
+if [ -s "$out/torch.jsonl" ] && [ -s "$out/layers.jsonl" ]; then # also what it has measured before it failed
   say "beside torch._grouped_mm with permutation"
   "$peer" - "$out" <<'PYTHON'
 import json
 import sys
 
-ours, theirs = ({r["name"]: r for r in map(json.loads, open(f"{sys.argv[1]}/{f}.jsonl"))} for f in ("layers", "torch"))
+
+def figures(name):
+    found = {}
+    for line in open(f"{sys.argv[1]}/{name}.jsonl"):
+        try:
+            r = json.loads(line)
+            found[r["name"]] = r
+        except ValueError:
+            print(f"{name}.jsonl: cut off")
+    return found
+
+
+ours, theirs = figures("layers"), figures("torch")
 for name, r in theirs.items():
     mine = ours.get(name.replace("/torch", ""))
     if mine:
         over = r["time_ms"] / mine["time_ms"]
         print(f"{name:34} {r['time_ms']:9.3f} ms  {r['TFLOP/s']:7.1f} TFLOP/s  {over:.2f} times our time")
 PYTHON
-else
-  say "no peer: $(tail -n 1 "$out/torch.log" 2>/dev/null)"
 fi
-say "JSON and logs are in $out"
+if [ $peer_status != 0 ]; then
+  say "the peer ended with status $peer_status: $(tail -n 1 "$logs/torch.log" 2>/dev/null || echo "no $peer")"
+fi
+say "figures, report.txt and logs.tar.gz are in $out"
 exit $status

@@ -18,3 +18,11 @@ if(SWITCHYARD_SANITIZE)
                                                     -fno-omit-frame-pointer -g)
   target_link_options(switchyard_own INTERFACE -fsanitize=${SWITCHYARD_SANITIZE})
 endif()
+
+# Beside a Kokkos that has CUDA the programs of this folder's tests run there: ctest -L cuda. Last in a folder's file.
+function(switchyard_label_tests)
+  get_property(tests DIRECTORY PROPERTY TESTS)
+  if("CUDA" IN_LIST Kokkos_DEVICES AND tests)
+    set_property(TEST ${tests} APPEND PROPERTY LABELS cuda)
+  endif()
+endfunction()

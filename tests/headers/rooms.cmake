@@ -51,6 +51,10 @@ foreach(header ${headers})
     broken(${header} "does not start with the two SPDX lines and #pragma once")
   endif()
 
+  if(text MATCHES "Kokkos::RangePolicy" AND NOT header STREQUAL "core/for_each_index.hpp")
+    broken(${header} "launches by Kokkos::RangePolicy; indices and for_each_index do, with a hint for CUDA")
+  endif()
+
   file(STRINGS ${ROOT}/${header} includes REGEX "^[ \t]*#[ \t]*include")
   foreach(include ${includes})
     if(NOT include MATCHES "<([^>]+)>")

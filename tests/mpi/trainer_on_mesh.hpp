@@ -31,19 +31,19 @@ inline bool close(double a, double b, double bound) {
 /// Are the weights here a part of those of one process?
 template <class Trainer, class Alone>
 bool weights_are(const Trainer& t, const Alone& alone, double bound) {
+  const auto numbers_of = [](const auto& view) {
+    const auto host = Kokkos::create_mirror_view_and_copy(Kokkos::HostSpace(), view);
+    return std::vector<double>(host.data(), host.data() + host.size());
+  };
   std::map<std::string, std::vector<double>> whole;
-  sy::for_each_parameter(
-      [&](const std::string& name, const auto& view) {
-        whole[name] = {view.data(), view.data() + view.size()};
-      },
-      alone.weights());
+  sy::for_each_parameter([&](const std::string& name, const auto& view) { whole[name] = numbers_of(view); },
+                         alone.weights());
   bool good = true;
   t.model().for_each_parameter_slice(
       [&](const std::string& name, const sy::parameter_slice& slice, const auto& view) {
         std::vector<sy::part> where;
         for (std::size_t d = 0; d < slice.shape.size(); ++d) where.push_back({slice.offset[d], slice.extent[d]});
-        good = good && mpi_test::close({view.data(), view.data() + view.size()}, cut(whole[name], slice.shape, where),
-                                       whole[name], bound);
+        good = good && mpi_test::close(numbers_of(view), cut(whole[name], slice.shape, where), whole[name], bound);
       },
       t.weights());
   return good;

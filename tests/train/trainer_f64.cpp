@@ -17,7 +17,9 @@ template <class Set>
 double difference(const Set& a, const Set& b) {
   double worst = 0;
   sy::for_each_parameter(
-      [&](const std::string&, const auto& x, const auto& y) {
+      [&](const std::string&, const auto& left, const auto& right) {
+        const auto x = Kokkos::create_mirror_view_and_copy(Kokkos::HostSpace(), left);
+        const auto y = Kokkos::create_mirror_view_and_copy(Kokkos::HostSpace(), right);
         double size = 1e-300, off = 0;
         for (std::size_t i = 0; i < x.size(); ++i) {
           size = std::max(size, std::abs(y.data()[i]));
@@ -27,6 +29,18 @@ double difference(const Set& a, const Set& b) {
       },
       a, b);
   return worst;
+}
+
+/// One number of a view that may be in a device's memory.
+template <class View, class... I>
+double read(const View& view, I... i) {
+  double value = 0;
+  Kokkos::deep_copy(value, Kokkos::subview(view, i...));
+  return value;
+}
+template <class View, class... I>
+void write(double value, const View& view, I... i) {
+  Kokkos::deep_copy(Kokkos::subview(view, i...), value);
 }
 } // namespace
 
@@ -128,8 +142,8 @@ TEST_CASE("trainer: a step with NaN changes nothing but its number", "[train]") 
   train::batches all(maker, t.examples_here());
   t.step(all);
   const auto before = bytes_of(t);
-  const double good = t.weights().decoder.norm(3);
-  t.weights().decoder.norm(3) = std::nan("");
+  const double good = read(t.weights().decoder.norm, 3);
+  write(std::nan(""), t.weights().decoder.norm, 3);
   t.resume(t.state());
   const auto bad = bytes_of(t);
   const auto r = t.step(all);
@@ -139,7 +153,7 @@ TEST_CASE("trainer: a step with NaN changes nothing but its number", "[train]") 
   CHECK(t.state().step == 2);
   CHECK(t.state().position == 16);
   CHECK(bytes_of(t) == bad);
-  t.weights().decoder.norm(3) = good;
+  write(good, t.weights().decoder.norm, 3);
   t.resume(t.state());
   CHECK(bytes_of(t) == before);
   CHECK(!t.step(all).skipped);
@@ -223,7 +237,7 @@ TEST_CASE("trainer: what cannot be", "[train]") {
 
 TEST_CASE("distillation: loss and gradient of a row, by hand", "[train]") {
   // Student (1, 0, -1), teacher (0, 2, 1), target 2.
-  using space = Exec::memory_space;
+  using space = Kokkos::HostSpace; // the kernels are called here
   const double z[2][3] = {{1, 0, -1}, {0, 2, 1}}, soft = 0.25, c_z = 0.01, weight = 0.5;
   double lse[2] = {}, p[2][3] = {}, hard = 0, wanted = 0;
   for (int who = 0; who < 2; ++who) {
@@ -289,22 +303,24 @@ TEST_CASE("distillation: the loss of both, and its gradient", "[train]") {
   CHECK(std::abs(loss_with(&some) / (0.75 * hard + 0.25 * soft) - 1) < 1e-13);
   CHECK(std::abs(soft / hard - 1) > 1e-3);
   // The gradient is that of the loss.
-  const double* gradient[] = {gradients.embedding.data(), gradients.decoder.blocks[0].ffn.dense.wi.data(),
-                              gradients.encoder.norm.data(), gradients.decoder.blocks[1].cross.v.data()};
-  double* weight[] = {weights.embedding.data() + 100 * 32, weights.decoder.blocks[0].ffn.dense.wi.data(),
-                      weights.encoder.norm.data(), weights.decoder.blocks[1].cross.v.data()};
-  gradient[0] += 100 * 32;
-  for (std::size_t p = 0; p < 4; ++p)
-    for (const std::size_t i : {3u, 17u}) {
+  const auto check_slopes = [&](const auto& weight, const auto& gradient, std::size_t first) {
+    const Kokkos::View<double*, Exec::memory_space, Kokkos::MemoryUnmanaged> w(weight.data(), weight.size()),
+        g(gradient.data(), gradient.size());
+    for (const std::size_t i : {first + 3, first + 17}) {
       loss_with(&some);
-      const double slope = gradient[p][i], here = weight[p][i], step = 1e-5;
-      weight[p][i] = here + step;
+      const double slope = read(g, i), here = read(w, i), step = 1e-5;
+      write(here + step, w, i);
       const double up = loss_with(&some);
-      weight[p][i] = here - step;
+      write(here - step, w, i);
       const double down = loss_with(&some);
-      weight[p][i] = here;
+      write(here, w, i);
       CHECK(std::abs((up - down) / (2 * step) - slope) < 1e-8 + 1e-6 * std::abs(slope));
     }
+  };
+  check_slopes(weights.embedding, gradients.embedding, 100 * 32);
+  check_slopes(weights.decoder.blocks[0].ffn.dense.wi, gradients.decoder.blocks[0].ffn.dense.wi, 0);
+  check_slopes(weights.encoder.norm, gradients.encoder.norm, 0);
+  check_slopes(weights.decoder.blocks[1].cross.v, gradients.decoder.blocks[1].cross.v, 0);
   // A model that has learned all there is to learn from itself: no gradient.
   auto plain = dense;
   plain.z_loss = 0;
@@ -342,25 +358,27 @@ TEST_CASE("parameters of one model in another: dense from Switch, experts from d
   const Exec exec{};
   const model_type many(small_model()), one(dense);
   const auto experts = many.init(exec, sy::seed{1}), student = one.init(exec, sy::seed{2});
-  const auto before = student.decoder.blocks[1].ffn.dense.wi(3, 5);
+  const auto before = read(student.decoder.blocks[1].ffn.dense.wi, 3, 5);
   const auto taken = train::copy_parameters(exec, experts, student);
   CHECK(taken.experts == 0);
   CHECK(taken.left == 4); // wi and wo of the two layers that are sparse in the teacher
-  CHECK(student.embedding(7, 3) == experts.embedding(7, 3));
-  CHECK(student.decoder.blocks[1].cross.v(4, 2) == experts.decoder.blocks[1].cross.v(4, 2));
-  CHECK(student.decoder.blocks[0].ffn.dense.wi(3, 5) == experts.decoder.blocks[0].ffn.dense.wi(3, 5));
-  CHECK(student.decoder.blocks[1].ffn.dense.wi(3, 5) == before);
+  CHECK(read(student.embedding, 7, 3) == read(experts.embedding, 7, 3));
+  CHECK(read(student.decoder.blocks[1].cross.v, 4, 2) == read(experts.decoder.blocks[1].cross.v, 4, 2));
+  CHECK(read(student.decoder.blocks[0].ffn.dense.wi, 3, 5) == read(experts.decoder.blocks[0].ffn.dense.wi, 3, 5));
+  CHECK(read(student.decoder.blocks[1].ffn.dense.wi, 3, 5) == before);
 
   const auto upcycled = many.init(exec, sy::seed{3});
-  const auto router = upcycled.decoder.blocks[1].ffn.sparse.router(2, 1);
+  const auto router = read(upcycled.decoder.blocks[1].ffn.sparse.router, 2, 1);
   const auto made = train::copy_parameters(exec, student, upcycled);
   CHECK(made.experts == 4);
   CHECK(made.left == 2); // the routers
   CHECK(made.same == taken.same);
   for (std::size_t e = 0; e < 4; ++e) {
-    CHECK(upcycled.decoder.blocks[1].ffn.sparse.wi(e, 3, 5) == student.decoder.blocks[1].ffn.dense.wi(3, 5));
-    CHECK(upcycled.encoder.blocks[1].ffn.sparse.wo(e, 6, 1) == student.encoder.blocks[1].ffn.dense.wo(6, 1));
+    CHECK(read(upcycled.decoder.blocks[1].ffn.sparse.wi, e, 3, 5) ==
+          read(student.decoder.blocks[1].ffn.dense.wi, 3, 5));
+    CHECK(read(upcycled.encoder.blocks[1].ffn.sparse.wo, e, 6, 1) ==
+          read(student.encoder.blocks[1].ffn.dense.wo, 6, 1));
   }
-  CHECK(upcycled.decoder.blocks[1].ffn.sparse.router(2, 1) == router);
-  CHECK(upcycled.encoder.norm(3) == student.encoder.norm(3));
+  CHECK(read(upcycled.decoder.blocks[1].ffn.sparse.router, 2, 1) == router);
+  CHECK(read(upcycled.encoder.norm, 3) == read(student.encoder.norm, 3));
 }

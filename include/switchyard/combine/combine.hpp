@@ -4,6 +4,7 @@
 
 #include <switchyard/combine/detail/combine_kernels.hpp>
 #include <switchyard/combine/detail/token_rows.hpp>
+#include <switchyard/core/for_each_index.hpp>
 
 /// \file
 /// Combine, forward and backward:
@@ -29,9 +30,8 @@ void forward(const Exec& exec, const router::problem& size, const router::settin
     };
     return gpu::in_wide_pieces(y) && gpu::in_wide_pieces(o) ? run(gpu::pieces<T>()) : run(gpu::pieces_of_one());
   } else {
-    Kokkos::parallel_for("switchyard::combine::forward",
-                         Kokkos::RangePolicy<Exec, Kokkos::IndexType<std::int64_t>>(exec, 0, size.groups * size.tokens),
-                         detail::forward_kernel<T, Real, Space>{size, set, d, map, o, y});
+    for_each_index("switchyard::combine::forward", exec, size.groups * size.tokens,
+                   detail::forward_kernel<T, Real, Space>{size, set, d, map, o, y});
   }
 }
 
@@ -44,9 +44,8 @@ void zero_dropped(const Exec& exec, const router::problem& size, const router::d
     gpu::for_each_warp("switchyard::combine::zero_dropped", exec, size.groups * size.tokens,
                        detail::dropped_rows<T, Space>{d.slot, y});
   else
-    Kokkos::parallel_for("switchyard::combine::zero_dropped",
-                         Kokkos::RangePolicy<Exec, Kokkos::IndexType<std::int64_t>>(exec, 0, size.groups * size.tokens),
-                         detail::dropped_kernel<T, Space>{d.slot, y});
+    for_each_index("switchyard::combine::zero_dropped", exec, size.groups * size.tokens,
+                   detail::dropped_kernel<T, Space>{d.slot, y});
 }
 
 /// dy [T, M], o [rows, M] -> do [rows, M] (the rows in use), dq [T, K]. As forward. Where o has some of the M columns
@@ -71,9 +70,8 @@ void backward(const Exec& exec, const router::problem& size, const router::setti
                  ? run(gpu::pieces<T>())
                  : run(gpu::pieces_of_one());
     }
-  Kokkos::parallel_for("switchyard::combine::backward",
-                       Kokkos::RangePolicy<Exec, Kokkos::IndexType<std::int64_t>>(exec, 0, size.groups * size.tokens),
-                       detail::backward_kernel<T, Real, Space>{size, set, d, map, dy, o, d_o, dq, first, pieces});
+  for_each_index("switchyard::combine::backward", exec, size.groups * size.tokens,
+                 detail::backward_kernel<T, Real, Space>{size, set, d, map, dy, o, d_o, dq, first, pieces});
 }
 
 /// How many expert outputs of tokens here hold a number that is not finite. Waits for exec.
@@ -82,10 +80,8 @@ std::int64_t count_nonfinite(const Exec& exec, const router::problem& size, cons
                              const router::decision<Real, Space>& d, const dispatch::slot_map<Space>& map,
                              const Kokkos::View<const T**, Kokkos::LayoutRight, Space>& o) {
   std::int64_t count = 0;
-  Kokkos::parallel_reduce(
-      "switchyard::combine::count_nonfinite",
-      Kokkos::RangePolicy<Exec, Kokkos::IndexType<std::int64_t>>(exec, 0, size.groups * size.tokens),
-      detail::nonfinite_kernel<T, Real, Space>{size, set, d, map, o}, count);
+  Kokkos::parallel_reduce("switchyard::combine::count_nonfinite", indices(exec, size.groups * size.tokens),
+                          detail::nonfinite_kernel<T, Real, Space>{size, set, d, map, o}, count);
   return count;
 }
 

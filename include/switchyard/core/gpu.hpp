@@ -3,6 +3,8 @@
 #pragma once
 
 #include <string>
+#include <switchyard/core/error.hpp>
+#include <switchyard/core/for_each_index.hpp>
 #include <switchyard/core/warp.hpp>
 #include <type_traits>
 
@@ -48,36 +50,47 @@ struct warp_tasks {
   }
 };
 
-/// kernel(block, i, shared memory) for every i < n.
-template <class Kernel, int Threads>
-struct block_tasks {
-  Kernel kernel;
-  int bytes;
-  template <class Team>
-  KOKKOS_FUNCTION void operator()(const Team& team) const {
-#if defined(KOKKOS_ENABLE_CUDA)
-    kernel(device_block<Threads>(), static_cast<std::int64_t>(team.league_rank()),
-           static_cast<std::byte*>(team.team_scratch(0).get_shmem_aligned(bytes, 16)));
-#else
-    (void)team;
-#endif
-  }
-};
-
 namespace detail {
 // A team of an even number of warps: behind the words that Kokkos keeps per warp, shared memory is aligned to 16 bytes.
-// The hint passes the kernel's data with its launch in every version of Kokkos; the other way is a buffer for whose
-// last reader the host would wait.
 template <class Exec, int Threads, class Functor>
 void launch(const char* label, const Exec& exec, std::int64_t teams, int bytes, const Functor& functor) {
   static_assert(Threads % (2 * warp_size) == 0);
+  static_assert(sizeof(Functor) <= 4096 - 256, "switchyard: a launch takes 4 KiB, and Kokkos adds its policy");
   if (teams == 0) return;
   Kokkos::TeamPolicy<Exec, Kokkos::LaunchBounds<Threads>> policy(exec, static_cast<int>(teams), Threads / warp_size,
                                                                  warp_size);
   if (bytes > 0) policy.set_scratch_size(0, Kokkos::PerTeam(bytes + 16));
-  Kokkos::parallel_for(
-      label, Kokkos::Experimental::require(policy, Kokkos::Experimental::WorkItemProperty::HintLightWeight), functor);
+  Kokkos::parallel_for(label, light_weight(policy), functor);
 }
+
+#if defined(KOKKOS_ENABLE_CUDA)
+template <class Kernel, int Threads>
+__global__ void __launch_bounds__(Threads) block_on_cuda(const __grid_constant__ Kernel kernel) {
+  extern __shared__ uint4 memory_of_block[]; // aligned to 16 bytes
+  kernel(device_block<Threads>(), static_cast<std::int64_t>(blockIdx.x), reinterpret_cast<std::byte*>(memory_of_block));
+}
+
+// Not by Kokkos, which before 5.2 launches no team with more than the 48 KiB of memory that nobody has to ask for.
+template <int Threads, class Kernel>
+void launch_blocks(const char* label, const Kokkos::Cuda& exec, std::int64_t n, int bytes, const Kernel& kernel) {
+  static_assert(sizeof(Kernel) <= 4096, "switchyard: a launch takes 4 KiB");
+  if (n == 0) return;
+  const auto require_success = [label](cudaError_t result) {
+    switchyard::detail::require(result == cudaSuccess, label, ": ", cudaGetErrorString(result));
+  };
+  std::uint64_t id = 0;
+  const bool watched = Kokkos::Tools::profileLibraryLoaded();
+  if (watched) Kokkos::Tools::beginParallelFor(label, Kokkos::Tools::Experimental::device_id(exec), &id);
+  require_success(cudaSetDevice(exec.cuda_device()));
+  if (bytes > 48 << 10)
+    require_success(
+        cudaFuncSetAttribute(block_on_cuda<Kernel, Threads>, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes));
+  block_on_cuda<Kernel, Threads>
+      <<<static_cast<unsigned>(n), Threads, static_cast<std::size_t>(bytes), exec.cuda_stream()>>>(kernel);
+  require_success(cudaGetLastError());
+  if (watched) Kokkos::Tools::endParallelFor(id);
+}
+#endif
 } // namespace detail
 
 /// Can blocks here copy beside their work, multiply matrices of bfloat16, and share this much memory?
@@ -85,12 +98,7 @@ template <class Exec>
 bool multiplies_bfloat16(const Exec& exec, int bytes) {
   if constexpr (gpu_space<Exec>) {
     const auto& device = exec.cuda_device_prop();
-#if KOKKOS_VERSION >= 50200
-    const std::size_t most = device.sharedMemPerBlockOptin;
-#else // which may launch no team with more than the 48 KiB that nobody has to ask for
-    const std::size_t most = device.sharedMemPerBlock;
-#endif
-    return device.major >= 8 && static_cast<std::size_t>(bytes) + 1024 <= most;
+    return device.major >= 8 && static_cast<std::size_t>(bytes) <= device.sharedMemPerBlockOptin;
   } else {
     static_cast<void>(exec);
     static_cast<void>(bytes);
@@ -106,10 +114,16 @@ void for_each_warp(const char* label, const Exec& exec, std::int64_t n, const Ke
                                           warp_tasks<Kernel, Warps>{kernel, n, aligned});
 }
 
-/// Queues kernel for n blocks of `Threads` threads. Neither fences nor allocates.
+/// Queues kernel(block, i, shared memory) for every i < n, each by a block of `Threads` threads. Neither fences nor
+/// allocates.
 template <int Threads, class Exec, class Kernel>
 void for_each_block(const char* label, const Exec& exec, std::int64_t n, int bytes, const Kernel& kernel) {
-  detail::launch<Exec, Threads>(label, exec, n, bytes, block_tasks<Kernel, Threads>{kernel, bytes});
+  static_assert(gpu_space<Exec>);
+#if defined(KOKKOS_ENABLE_CUDA)
+  detail::launch_blocks<Threads>(label, exec, n, bytes, kernel);
+#else
+  (void)label, (void)exec, (void)n, (void)bytes, (void)kernel;
+#endif
 }
 
 } // namespace gpu

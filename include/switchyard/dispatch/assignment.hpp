@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #pragma once
 
+#include <switchyard/core/for_each_index.hpp>
 #include <switchyard/dispatch/detail/assignment_kernels.hpp>
 #include <switchyard/gemm/rows.hpp>
 
@@ -41,17 +42,15 @@ struct assignment {
 template <class Exec, class Real, class Space>
 void list_rows(const Exec& exec, const router::problem& size, const router::settings& set,
                const router::decision<Real, Space>& d, const assignment<Space>& a) {
-  using policy = Kokkos::RangePolicy<Exec, Kokkos::IndexType<std::int64_t>>;
   const detail::offset_kernel<Space> offset{size, d.filled, a.group_offset, a.expert_offset};
   if constexpr (gpu_space<Exec>) {
     using block = detail::offset_block<Space>;
     gpu::for_each_block<block::threads>("switchyard::dispatch::group_offset", exec, 1, block::bytes, block{offset});
   } else {
-    Kokkos::parallel_scan("switchyard::dispatch::group_offset", policy(exec, 0, size.experts * size.groups), offset);
+    Kokkos::parallel_scan("switchyard::dispatch::group_offset", indices(exec, size.experts * size.groups), offset);
   }
-  Kokkos::parallel_for(
-      "switchyard::dispatch::list_rows", policy(exec, 0, size.groups * size.tokens),
-      detail::row_kernel<Real, Space>{size, set, d, a.group_offset, a.row_token, a.row_choice, a.row_slot});
+  for_each_index("switchyard::dispatch::list_rows", exec, size.groups * size.tokens,
+                 detail::row_kernel<Real, Space>{size, set, d, a.group_offset, a.row_token, a.row_choice, a.row_slot});
 }
 
 /// Where the row of each choice lies in the buffers that dispatch fills and combine reads: the compact list on one

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <switchyard/core/for_each_index.hpp>
 #include <switchyard/dispatch/detail/exchange_kernels.hpp>
 #include <switchyard/gemm/rows.hpp>
 #include <switchyard/mesh/collectives.hpp>
@@ -80,10 +81,8 @@ class exchange_chunks {
         in_begin += c.in.counts[r];
       }
     for (std::size_t c = 1; c < all_.size(); ++c) all_[c].rows.begin = all_[c - 1].rows.begin + all_[c - 1].rows.count;
-    Kokkos::parallel_for("switchyard::dispatch::chunk_offset",
-                         Kokkos::RangePolicy<Exec, Kokkos::IndexType<std::int64_t>>(
-                             exec, 0, static_cast<std::int64_t>(offset_.extent(0))),
-                         detail::chunk_offset_kernel<Space>{experts_[here_], pieces, expert_offset, offset_});
+    for_each_index("switchyard::dispatch::chunk_offset", exec, static_cast<std::int64_t>(offset_.extent(0)),
+                   detail::chunk_offset_kernel<Space>{experts_[here_], pieces, expert_offset, offset_});
   }
 
  private:

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #pragma once
 
+#include <switchyard/core/for_each_index.hpp>
 #include <switchyard/dispatch/detail/column_kernels.hpp>
 #include <switchyard/mesh/collectives.hpp>
 #include <switchyard/mesh/mesh.hpp>
@@ -86,9 +87,8 @@ class columns {
   template <bool Cut, class Exec>
   void move(const Exec& exec, std::int64_t rows, const matrix& whole, const gemm::index_view<Space>& offset,
             const gemm::index_view<Space>& place) const {
-    Kokkos::parallel_for(Cut ? "switchyard::dispatch::cut_columns" : "switchyard::dispatch::join_columns",
-                         Kokkos::RangePolicy<Exec, Kokkos::IndexType<std::int64_t>>(exec, 0, rows),
-                         detail::column_kernel<T, Space, Cut>{whole, parts_.view(), rows, width_, offset, place});
+    for_each_index(Cut ? "switchyard::dispatch::cut_columns" : "switchyard::dispatch::join_columns", exec, rows,
+                   detail::column_kernel<T, Space, Cut>{whole, parts_.view(), rows, width_, offset, place});
   }
 
   communicator along_ = self(), staged_for_ = self();

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #pragma once
 
+#include <switchyard/core/for_each_index.hpp>
 #include <switchyard/dispatch/chunks.hpp>
 #include <switchyard/dispatch/columns.hpp>
 #include <switchyard/dispatch/detail/slot_rows.hpp>
@@ -102,10 +103,9 @@ class exchange {
   template <class Exec>
   void list_rows(const Exec& exec, const Kokkos::View<std::int32_t**, Kokkos::LayoutRight, Space>& filled,
                  std::int64_t capacity) {
-    using policy = Kokkos::RangePolicy<Exec, Kokkos::IndexType<std::int64_t>>;
     const std::int64_t here = n_.size.groups, all = n_.groups.count;
-    Kokkos::parallel_for("switchyard::dispatch::transpose_counts", policy(exec, 0, n_.size.experts * here),
-                         detail::transpose_kernel<Space>{here, filled, filled_out_.view()});
+    for_each_index("switchyard::dispatch::transpose_counts", exec, n_.size.experts * here,
+                   detail::transpose_kernel<Space>{here, filled, filled_out_.view()});
     count_blocks(1, counts_out_, counts_in_);
     all_to_all(exec, along_, filled_out_, counts_out_, filled_in_, counts_in_, 1);
     if (n_.dropless)
@@ -116,15 +116,15 @@ class exchange {
     for (const std::int64_t n : in_) slots_in_ += n;
     reserve(slots_in_);
     Kokkos::parallel_scan("switchyard::dispatch::first_slot",
-                          policy(exec, 0, static_cast<std::int64_t>(first_slot_.extent(0))),
+                          indices(exec, static_cast<std::int64_t>(first_slot_.extent(0))),
                           detail::first_slot_kernel<Space>{filled_in_.view(), first_slot_});
     Kokkos::parallel_scan(
-        "switchyard::dispatch::arrived_offset", policy(exec, 0, experts_.count * all),
+        "switchyard::dispatch::arrived_offset", indices(exec, experts_.count * all),
         detail::arrived_offset_kernel<Space>{all, filled_in_.view(), block_, stride_, group_offset_, expert_offset_});
-    Kokkos::parallel_for("switchyard::dispatch::arrived_rows", policy(exec, 0, experts_.count * all),
-                         detail::arrived_row_kernel<Space>{n_.groups, n_.size.groups_total, experts_.begin, capacity,
-                                                           filled_in_.view(), block_, stride_, first_slot_,
-                                                           group_offset_, place_, slot_});
+    for_each_index("switchyard::dispatch::arrived_rows", exec, experts_.count * all,
+                   detail::arrived_row_kernel<Space>{n_.groups, n_.size.groups_total, experts_.begin, capacity,
+                                                     filled_in_.view(), block_, stride_, first_slot_, group_offset_,
+                                                     place_, slot_});
     if (in_chunks())
       chunks_.cut(exec, filled_out_.wire(), filled_in_.wire(), n_.dropless ? nullptr : &capacity, expert_offset_);
   }
@@ -290,9 +290,8 @@ void fill_blocks(const Exec& exec, const router::problem& size, const router::se
     return gpu::in_wide_pieces(x, first) && gpu::in_wide_pieces(blocks) ? run(gpu::pieces<T>())
                                                                         : run(gpu::pieces_of_one());
   } else {
-    Kokkos::parallel_for("switchyard::dispatch::fill_blocks",
-                         Kokkos::RangePolicy<Exec, Kokkos::IndexType<std::int64_t>>(exec, 0, size.groups * size.tokens),
-                         detail::fill_kernel<T, Real, Space>{size, set, d, map, x, blocks, first});
+    for_each_index("switchyard::dispatch::fill_blocks", exec, size.groups * size.tokens,
+                   detail::fill_kernel<T, Real, Space>{size, set, d, map, x, blocks, first});
   }
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <switchyard/config.hpp>
+#include <switchyard/core/for_each_index.hpp>
 
 #if SWITCHYARD_HAS_BLAS
 
@@ -61,9 +62,8 @@ struct blas_engine {
     using kernel = detail::blas_pack_kernel<T, typename View::non_const_value_type, typename Exec::memory_space>;
     const bool transposed = how == orientation::transposed;
     const std::int64_t k_count = static_cast<std::int64_t>(weight.extent(transposed ? 2 : 1));
-    Kokkos::parallel_for("switchyard::gemm::pack",
-                         Kokkos::RangePolicy<Exec, Kokkos::IndexType<std::int64_t>>(exec, 0, to.groups * k_count),
-                         kernel{weight, to.matrices, row_begin, k_count, to.paired ? 2 : 1, half, transposed});
+    for_each_index("switchyard::gemm::pack", exec, to.groups * k_count,
+                   kernel{weight, to.matrices, row_begin, k_count, to.paired ? 2 : 1, half, transposed});
   }
 
   /// See grouped_product.

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <switchyard/config.hpp>
+#include <switchyard/core/for_each_index.hpp>
 #include <switchyard/gemm/cuda.hpp>
 
 #if SWITCHYARD_HAS_CUBLAS && defined(KOKKOS_ENABLE_CUDA)
@@ -61,7 +62,8 @@ struct basic_cublas_engine {
                                           static_cast<std::size_t>((paired ? 2 : 1) * groups * columns * rows));
     }
     to.handle = detail::handle_of(exec);
-    reserve<T>(exec, *to.handle, rows, (paired ? 2 : 1) * columns);
+    const std::int64_t width = (paired ? 2 : 1) * columns;
+    reserve<T>(*to.handle, rows + width, width); // of a product, and of the gradient of its weights
     return to;
   }
 
@@ -96,9 +98,9 @@ struct basic_cublas_engine {
           detail::product_call(piece.groups, piece.rows, width, b.rows, b.k_stride, left.pitch, left.stride),
           b.columns_by_columns.data() + piece.group * width * b.k_stride, left.data, handle->template sums<acc>(),
           false, Tf32);
-      for_all(exec, "switchyard::gemm::epilogue", piece.groups * piece.rows * detail::ceil_div(b.columns, 8),
-              detail::epilogue_kernel<acc, Epilogue>{handle->template sums<acc>(), groups.each, b.columns, piece,
-                                                     epilogue});
+      for_each_index("switchyard::gemm::epilogue", exec, piece.groups * piece.rows * detail::ceil_div(b.columns, 8),
+                     detail::epilogue_kernel<acc, Epilogue>{handle->template sums<acc>(), groups.each, b.columns, piece,
+                                                            epilogue});
     });
   }
 
@@ -136,11 +138,9 @@ struct basic_cublas_engine {
   };
 
   template <class T>
-  static void reserve(const Kokkos::Cuda& exec, detail::cublas_handle& handle, std::int64_t row_numbers,
-                      std::int64_t sum_numbers) {
+  static void reserve(detail::cublas_handle& handle, std::int64_t row_numbers, std::int64_t sum_numbers) {
     constexpr std::int64_t least = std::int64_t{64} << 20, rows = 256;
     handle.reserve(
-        exec,
         static_cast<std::size_t>(
             std::max<std::int64_t>(least, rows * sum_numbers * std::int64_t{sizeof(accumulate_t<T>)})),
         static_cast<std::size_t>(std::max<std::int64_t>(least, rows * row_numbers * std::int64_t{sizeof(T)})));
@@ -149,14 +149,8 @@ struct basic_cublas_engine {
   static std::shared_ptr<detail::cublas_handle> ready(const Kokkos::Cuda& exec, const Packed& b,
                                                       std::int64_t row_numbers, std::int64_t sum_numbers) {
     const auto handle = b.handle->serves(exec) ? b.handle : detail::handle_of(exec);
-    reserve<T>(exec, *handle, row_numbers, sum_numbers);
+    reserve<T>(*handle, row_numbers, sum_numbers);
     return handle;
-  }
-
-  template <class Kernel>
-  static void for_all(const Kokkos::Cuda& exec, const char* label, std::int64_t count, const Kernel& kernel) {
-    Kokkos::parallel_for(label, Kokkos::RangePolicy<Kokkos::Cuda, Kokkos::IndexType<std::int64_t>>(exec, 0, count),
-                         kernel);
   }
 
   /// The rows of a piece where they are, or in `memory`, gathered and converted.
@@ -168,8 +162,8 @@ struct basic_cublas_engine {
       if (a.index.data() == nullptr)
         return {a.values.data() + (piece.group * each + piece.row) * pitch, pitch, each * pitch};
     }
-    for_all(exec, "switchyard::gemm::line_up", piece.groups * piece.rows * a.columns(),
-            detail::line_up_kernel<A, T, Space>{a, memory, each, piece});
+    for_each_index("switchyard::gemm::line_up", exec, piece.groups * piece.rows * a.columns(),
+                   detail::line_up_kernel<A, T, Space>{a, memory, each, piece});
     return {memory, a.columns(), piece.rows * a.columns()};
   }
 };

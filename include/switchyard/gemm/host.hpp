@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #pragma once
 
+#include <switchyard/core/for_each_index.hpp>
 #include <switchyard/core/large_pages.hpp>
 #include <switchyard/gemm/detail/avx512_kernels.hpp>
 #include <switchyard/gemm/detail/panel_gradient.hpp>
@@ -78,11 +79,9 @@ struct host_engine {
     const auto& k = *to.kernels;
     const bool transposed = how == orientation::transposed;
     const std::int64_t k_count = static_cast<std::int64_t>(weight.extent(transposed ? 2 : 1)), step = to.paired ? 2 : 1;
-    Kokkos::parallel_for("switchyard::gemm::pack",
-                         Kokkos::RangePolicy<Exec, Kokkos::IndexType<std::int64_t>>(
-                             exec, 0, to.groups * k.panels * detail::ceil_div(k_count, kernel::Rows)),
-                         kernel{weight, to.panels, k.chunks * k.depth, row_begin, k_count, to.columns, k.width,
-                                k.panels, step, half, k.panels * step, transposed});
+    for_each_index("switchyard::gemm::pack", exec, to.groups * k.panels * detail::ceil_div(k_count, kernel::Rows),
+                   kernel{weight, to.panels, k.chunks * k.depth, row_begin, k_count, to.columns, k.width, k.panels,
+                          step, half, k.panels * step, transposed});
   }
 
   /// See grouped_product. Rows of a type narrower than T are converted while they are gathered.

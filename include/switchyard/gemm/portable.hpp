@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #pragma once
 
+#include <switchyard/core/for_each_index.hpp>
 #include <switchyard/core/precision.hpp>
 #include <switchyard/gemm/detail/portable_kernels.hpp>
 
@@ -53,10 +54,8 @@ struct portable_engine {
     const std::int64_t k_count = static_cast<std::int64_t>(weight.extent(transposed ? 2 : 1));
     const std::int64_t n_panels = detail::ceil_div(to.columns, width<T>);
     const std::int64_t step = to.paired ? 2 : 1;
-    Kokkos::parallel_for(
-        "switchyard::gemm::pack",
-        Kokkos::RangePolicy<Exec, Kokkos::IndexType<std::int64_t>>(exec, 0, to.groups * n_panels * k_count),
-        kernel{weight, to.panels, to.rows, row_begin, step, half, n_panels * step, transposed});
+    for_each_index("switchyard::gemm::pack", exec, to.groups * n_panels * k_count,
+                   kernel{weight, to.panels, to.rows, row_begin, step, half, n_panels * step, transposed});
   }
 
   /// See grouped_product.
@@ -67,10 +66,8 @@ struct portable_engine {
     using acc = accumulate_t<T>;
     using kernel = detail::product_kernel<A, T, acc, typename Exec::memory_space, Epilogue>;
     const std::int64_t panels = detail::ceil_div(b.columns, width<T>);
-    Kokkos::parallel_for("switchyard::gemm::product",
-                         Kokkos::RangePolicy<Exec, Kokkos::IndexType<std::int64_t>>(
-                             exec, 0, detail::tile_bound(groups, kernel::Rows) * panels),
-                         kernel{groups, a, b.panels, b.rows, b.columns, panels, epilogue});
+    for_each_index("switchyard::gemm::product", exec, detail::tile_bound(groups, kernel::Rows) * panels,
+                   kernel{groups, a, b.panels, b.rows, b.columns, panels, epilogue});
   }
 
   /// See grouped_weight_gradient.
@@ -83,9 +80,7 @@ struct portable_engine {
     using kernel = detail::weight_gradient_kernel<A, D, typename View::value_type, acc, typename Exec::memory_space>;
     const std::int64_t tasks =
         groups.groups() * detail::ceil_div(a.columns(), kernel::Rows) * detail::ceil_div(d.columns(), kernel::Columns);
-    Kokkos::parallel_for("switchyard::gemm::weight_gradient",
-                         Kokkos::RangePolicy<Exec, Kokkos::IndexType<std::int64_t>>(exec, 0, tasks),
-                         kernel{groups, a, d, gradient, accumulate});
+    for_each_index("switchyard::gemm::weight_gradient", exec, tasks, kernel{groups, a, d, gradient, accumulate});
   }
 
  private:

@@ -4,6 +4,7 @@
 
 #include <Kokkos_Core.hpp>
 #include <cmath>
+#include <switchyard/core/for_each_index.hpp>
 #include <switchyard/core/large_pages.hpp>
 #include <switchyard/core/precision.hpp>
 #include <switchyard/core/random.hpp>
@@ -67,11 +68,9 @@ template <class Exec, class View>
 void fill_truncated_normal(const Exec& exec, const View& weight, seed s, stream what, double scale, std::int64_t fan_in,
                            const element_numbers& global) {
   using T = typename View::non_const_value_type;
-  Kokkos::parallel_for(
-      "switchyard::init",
-      Kokkos::RangePolicy<Exec, Kokkos::IndexType<std::int64_t>>(exec, 0, static_cast<std::int64_t>(weight.size())),
-      truncated_normal_kernel<T, typename View::memory_space>{weight.data(), generator(s, what),
-                                                              std::sqrt(scale / static_cast<double>(fan_in)), global});
+  for_each_index("switchyard::init", exec, static_cast<std::int64_t>(weight.size()),
+                 truncated_normal_kernel<T, typename View::memory_space>{
+                     weight.data(), generator(s, what), std::sqrt(scale / static_cast<double>(fan_in)), global});
 }
 /// The same for a weight that is here whole.
 template <class Exec, class View>

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <optional>
+#include <switchyard/core/for_each_index.hpp>
 #include <switchyard/core/precision.hpp>
 #include <switchyard/core/vector_code.hpp>
 #include <switchyard/mesh/exchanges.hpp>
@@ -89,8 +90,7 @@ void add_arrived(const Exec& exec, const communicator& comm, const staged<Kokkos
                                 comm.rank(),
                                 own.count,
                                 begin + own.begin};
-  Kokkos::parallel_for("switchyard::mesh::sum_parts",
-                       Kokkos::RangePolicy<Exec, Kokkos::IndexType<std::int64_t>>(exec, 0, add.calls()), add);
+  for_each_index("switchyard::mesh::sum_parts", exec, add.calls(), add);
 }
 
 /// Large parts in pieces: one is added, still in the cache on the host, while the next is under way.

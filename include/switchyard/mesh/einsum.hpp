@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #pragma once
 
+#include <switchyard/core/for_each_index.hpp>
 #include <switchyard/mesh/detail/tensor_kernels.hpp>
 #include <switchyard/mesh/tensor.hpp>
 
@@ -180,11 +181,9 @@ einsum_t<T, A, B, D...> einsum_as(const Exec& exec, const A& a, const B& b) {
   sum_over(dims_a());
 
   result_type out(a.on_mesh(), extents);
-  Kokkos::parallel_for(
-      "switchyard::mesh::einsum",
-      Kokkos::RangePolicy<Exec, Kokkos::IndexType<std::int64_t>>(exec, 0, static_cast<std::int64_t>(out.flat().size())),
-      detail::contraction<T, typename A::value_type, typename B::value_type, typename A::space>{kept, summed, a.flat(),
-                                                                                                b.flat(), out.flat()});
+  for_each_index("switchyard::mesh::einsum", exec, static_cast<std::int64_t>(out.flat().size()),
+                 detail::contraction<T, typename A::value_type, typename B::value_type, typename A::space>{
+                     kept, summed, a.flat(), b.flat(), out.flat()});
   return out;
 }
 

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #pragma once
 
+#include <switchyard/core/for_each_index.hpp>
 #include <switchyard/mesh/detail/tensor_kernels.hpp>
 #include <switchyard/mesh/tensor.hpp>
 
@@ -13,9 +14,6 @@
 namespace switchyard {
 
 namespace detail {
-template <class Exec>
-using values = Kokkos::RangePolicy<Exec, Kokkos::IndexType<std::int64_t>>;
-
 template <class Tensor>
 std::int64_t local_size(const Tensor& x) {
   return static_cast<std::int64_t>(x.flat().size());
@@ -55,7 +53,7 @@ template <class Exec, class F, placed_tensor X>
 auto map(const Exec& exec, const F& f, const X& x) {
   static_assert(detail::lawful<!X::partial, illegal::nonlinear_on_partial_sums<X>>);
   X y(x.on_mesh(), x.extents());
-  Kokkos::parallel_for("switchyard::mesh::map", detail::values<Exec>(exec, 0, detail::local_size(x)),
+  Kokkos::parallel_for("switchyard::mesh::map", indices(exec, detail::local_size(x)),
                        detail::mapped<F, typename X::value_type, typename X::space>{f, x.flat(), y.flat()});
   return y;
 }
@@ -70,7 +68,7 @@ auto map(const Exec& exec, const F& f, const A& a, const B& b) {
   if constexpr (ok) {
     detail::require_same_extents("map", a, b);
     Kokkos::parallel_for(
-        "switchyard::mesh::map", detail::values<Exec>(exec, 0, detail::local_size(a)),
+        "switchyard::mesh::map", indices(exec, detail::local_size(a)),
         detail::mapped_pairs<F, typename A::value_type, typename A::space>{f, a.flat(), b.flat(), y.flat()});
   }
   return y;
@@ -84,7 +82,7 @@ auto add(const Exec& exec, const A& a, const B& b) {
   A y(a.on_mesh(), a.extents());
   if constexpr (ok) {
     detail::require_same_extents("add", a, b);
-    Kokkos::parallel_for("switchyard::mesh::add", detail::values<Exec>(exec, 0, detail::local_size(a)),
+    Kokkos::parallel_for("switchyard::mesh::add", indices(exec, detail::local_size(a)),
                          detail::added<typename A::value_type, typename A::space>{a.flat(), b.flat(), y.flat()});
   }
   return y;
@@ -107,7 +105,7 @@ auto along(const Exec& exec, const F& f, const X& x) {
   for (std::size_t d = which + 1; d < X::rank; ++d) inner *= local[d];
   const std::int64_t lines = local[which] == 0 ? 0 : detail::local_size(x) / local[which];
   Kokkos::parallel_for(
-      "switchyard::mesh::along", detail::values<Exec>(exec, 0, lines),
+      "switchyard::mesh::along", indices(exec, lines),
       detail::along_lines<F, typename X::value_type, typename X::space>{f, local[which], inner, x.flat(), y.flat()});
   return y;
 }

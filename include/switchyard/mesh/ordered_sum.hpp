@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #pragma once
 
+#include <switchyard/core/for_each_index.hpp>
 #include <switchyard/mesh/collectives.hpp>
 
 /// \file
@@ -75,9 +76,8 @@ class ordered_sum {
   /// to (=|+=) the sum of all pieces, which are here. Local; does not wait or allocate.
   template <class Exec>
   void add(const Exec& exec, std::int64_t size, const runs<T>& to, bool accumulate = false) const {
-    Kokkos::parallel_for("switchyard::mesh::add_pieces",
-                         Kokkos::RangePolicy<Exec, Kokkos::IndexType<std::int64_t>>(exec, 0, size),
-                         detail::add_pieces_kernel<T, Space>{values_.view(), pieces_, size, to, accumulate});
+    for_each_index("switchyard::mesh::add_pieces", exec, size,
+                   detail::add_pieces_kernel<T, Space>{values_.view(), pieces_, size, to, accumulate});
   }
 
  private:

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <functional>
+#include <switchyard/core/for_each_index.hpp>
 #include <switchyard/model/detail/cross_entropy_kernels.hpp>
 #include <switchyard/model/linear.hpp>
 
@@ -116,8 +117,8 @@ void for_each_block(const Exec& exec, const cross_entropy_settings& set, const X
 /// tape.row_sums -> tape.block_sums of the blocks here.
 template <class Exec, class T, class Space>
 void sum_blocks(const Exec& exec, const cross_entropy_tape<T, Space>& tape) {
-  Kokkos::parallel_for("switchyard::model::loss_sums", tasks(exec, tape.blocks.here),
-                       loss_sums_kernel<Space>{tape.row_sums, tape.blocks.rows, tape.blocks.first, tape.block_sums});
+  for_each_index("switchyard::model::loss_sums", exec, tape.blocks.here,
+                 loss_sums_kernel<Space>{tape.row_sums, tape.blocks.rows, tape.blocks.first, tape.block_sums});
 }
 } // namespace detail
 
@@ -128,8 +129,8 @@ void cross_entropy_here(const Exec& exec, const cross_entropy_settings& set, con
                         const cross_entropy_tape<T, Space>& tape) {
   using kernel = detail::row_loss_kernel<accumulate_t<T>, Space>;
   detail::for_each_block(exec, set, x, head, tape, [&](std::int64_t begin, std::int64_t count) {
-    Kokkos::parallel_for("switchyard::model::row_loss", detail::tasks(exec, count),
-                         kernel{tape.logits, targets, begin, set.ignore, tape.lse, tape.row_sums});
+    for_each_index("switchyard::model::row_loss", exec, count,
+                   kernel{tape.logits, targets, begin, set.ignore, tape.lse, tape.row_sums});
     if (tape.change_loss) tape.change_loss(begin, count);
   });
   detail::sum_blocks(exec, tape);
@@ -174,9 +175,9 @@ void cross_entropy_backward(const Exec& exec, const cross_entropy_settings& set,
     if (tape.make_gradient)
       tape.make_gradient(begin, here.count, how);
     else
-      Kokkos::parallel_for("switchyard::model::logit_gradient", detail::tasks(exec, here.count),
-                           kernel{tape.logits, targets, begin, set.ignore, set.z, set.logit_scale, how.scale,
-                                  how.normalizer, tape.lse, tape.sums, tape.d_logits, tape.first, tape.vocabulary});
+      for_each_index("switchyard::model::logit_gradient", exec, here.count,
+                     kernel{tape.logits, targets, begin, set.ignore, set.z, set.logit_scale, how.scale, how.normalizer,
+                            tape.lse, tape.sums, tape.d_logits, tape.first, tape.vocabulary});
     linear<Engine>(exec, here, d_here, head.transposed, detail::rows_of(dx, begin, here.count));
     linear_weight_gradient<Engine>(exec, here, d_here, x_here, head.transposed, gradient, accumulate || begin > 0);
   }

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #pragma once
 
+#include <switchyard/core/for_each_index.hpp>
 #include <switchyard/core/random.hpp>
 #include <switchyard/core/vector_code.hpp>
 #include <switchyard/model/types.hpp>
@@ -64,16 +65,16 @@ struct dropout_kernel {
 template <class Exec, class X, class Y, class Real>
 void apply_dropout(const Exec& exec, const X& x, const dropout<Real>& drop, const Y& y) {
   using T = typename Y::non_const_value_type;
-  Kokkos::parallel_for("switchyard::model::dropout", detail::tasks(exec, detail::extent(x, 0)),
-                       detail::dropout_kernel<T, typename Exec::memory_space>{{}, x, drop, y});
+  for_each_index("switchyard::model::dropout", exec, detail::extent(x, 0),
+                 detail::dropout_kernel<T, typename Exec::memory_space>{{}, x, drop, y});
 }
 
 /// y = x + D ∘ s: a sublayer's result into the residual stream. x, s, y [rows, columns], y may be x.
 template <class Exec, class X, class S, class Real, class Y>
 void add_residual(const Exec& exec, const X& x, const S& s, const dropout<Real>& drop, const Y& y) {
   using T = typename Y::non_const_value_type;
-  Kokkos::parallel_for("switchyard::model::add_residual", detail::tasks(exec, detail::extent(x, 0)),
-                       detail::dropout_kernel<T, typename Exec::memory_space>{x, s, drop, y});
+  for_each_index("switchyard::model::add_residual", exec, detail::extent(x, 0),
+                 detail::dropout_kernel<T, typename Exec::memory_space>{x, s, drop, y});
 }
 
 } // namespace switchyard::model

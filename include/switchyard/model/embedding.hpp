@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #pragma once
 
+#include <switchyard/core/for_each_index.hpp>
 #include <switchyard/model/detail/embedding_kernels.hpp>
 
 /// \file
@@ -22,8 +23,7 @@ void embed(const Exec& exec, const Table& table, const Tokens& tokens, const dro
            std::int64_t first_token = 0) {
   using T = typename X::non_const_value_type;
   using kernel = detail::embed_kernel<T, typename Table::non_const_value_type, typename Exec::memory_space>;
-  Kokkos::parallel_for("switchyard::model::embed", detail::tasks(exec, detail::extent(x, 0)),
-                       kernel{table, tokens, drop, x, first_token});
+  for_each_index("switchyard::model::embed", exec, detail::extent(x, 0), kernel{table, tokens, drop, x, first_token});
 }
 
 /// dx [rows, M], tokens [rows] -> gradient [vocabulary here, M], all of it written or (accumulate) added to.
@@ -33,8 +33,8 @@ void embed_backward(const Exec& exec, const Tokens& tokens, const DX& dx, const 
   using T = typename DX::non_const_value_type;
   using kernel = detail::embed_gradient_kernel<T, typename Gradient::value_type, typename Exec::memory_space>;
   const std::int64_t pieces = (detail::extent(dx, 1) + kernel::Width - 1) / kernel::Width;
-  Kokkos::parallel_for("switchyard::model::embed_backward", detail::tasks(exec, pieces * kernel::Ranges),
-                       kernel{tokens, dx, drop, gradient, accumulate, pieces, first_token});
+  for_each_index("switchyard::model::embed_backward", exec, pieces * kernel::Ranges,
+                 kernel{tokens, dx, drop, gradient, accumulate, pieces, first_token});
 }
 
 } // namespace switchyard::model

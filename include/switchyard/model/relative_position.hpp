@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <switchyard/core/error.hpp>
+#include <switchyard/core/for_each_index.hpp>
 #include <switchyard/model/detail/relative_position_kernels.hpp>
 
 /// \file
@@ -66,8 +67,8 @@ template <class Exec, class Table, class Buckets, class Bias>
 void relative_bias(const Exec& exec, const Table& table, const Buckets& bucket, const Bias& bias) {
   using kernel =
       detail::bias_kernel<typename Table::non_const_value_type, typename Bias::value_type, typename Exec::memory_space>;
-  Kokkos::parallel_for("switchyard::model::relative_bias", detail::tasks(exec, static_cast<std::int64_t>(bias.size())),
-                       kernel{table, bucket, bias});
+  for_each_index("switchyard::model::relative_bias", exec, static_cast<std::int64_t>(bias.size()),
+                 kernel{table, bucket, bias});
 }
 
 /// bucket_sums [batch, heads, buckets] of one layer's attention_backward -> gradient [buckets, heads], written or
@@ -76,9 +77,8 @@ template <class Exec, class Sums, class Gradient>
 void relative_bias_backward(const Exec& exec, const Sums& bucket_sums, const Gradient& gradient, bool accumulate) {
   using kernel = detail::bias_gradient_kernel<typename Sums::non_const_value_type, typename Gradient::value_type,
                                               typename Exec::memory_space>;
-  Kokkos::parallel_for("switchyard::model::relative_bias_backward",
-                       detail::tasks(exec, static_cast<std::int64_t>(gradient.size())),
-                       kernel{bucket_sums, gradient, accumulate});
+  for_each_index("switchyard::model::relative_bias_backward", exec, static_cast<std::int64_t>(gradient.size()),
+                 kernel{bucket_sums, gradient, accumulate});
 }
 
 } // namespace switchyard::model

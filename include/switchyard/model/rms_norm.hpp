@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #pragma once
 
+#include <switchyard/core/for_each_index.hpp>
 #include <switchyard/model/detail/rms_norm_kernels.hpp>
 
 /// \file
@@ -20,8 +21,8 @@ template <class Exec, class X, class Scale, class Y, class Inverse>
 void rms_norm(const Exec& exec, const X& x, const Scale& scale, double epsilon, const Y& y, const Inverse& inverse) {
   using T = typename Y::non_const_value_type;
   using kernel = detail::rms_norm_kernel<T, typename Scale::non_const_value_type, typename Exec::memory_space>;
-  Kokkos::parallel_for("switchyard::model::rms_norm", detail::tasks(exec, detail::extent(x, 0)),
-                       kernel{x, scale, static_cast<accumulate_t<T>>(epsilon), y, inverse});
+  for_each_index("switchyard::model::rms_norm", exec, detail::extent(x, 0),
+                 kernel{x, scale, static_cast<accumulate_t<T>>(epsilon), y, inverse});
 }
 
 /// Memory that the backward of up to `rows` rows needs: [blocks, M]. Allocates.
@@ -40,8 +41,7 @@ void rms_norm_backward(const Exec& exec, const X& x, const Scale& scale, const I
   using space = typename Exec::memory_space;
   using kernel = detail::rms_norm_gradient_kernel<T, typename Scale::non_const_value_type, space>;
   const std::int64_t rows = detail::extent(x, 0), blocks = (rows + detail::norm_block - 1) / detail::norm_block;
-  Kokkos::parallel_for("switchyard::model::rms_norm_backward", detail::tasks(exec, blocks),
-                       kernel{x, scale, inverse, dy, dx, add, scratch});
+  for_each_index("switchyard::model::rms_norm_backward", exec, blocks, kernel{x, scale, inverse, dy, dx, add, scratch});
   detail::sum_rows(exec, blocks, scratch, d_scale, accumulate);
 }
 

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #pragma once
 
+#include <switchyard/core/for_each_index.hpp>
 #include <switchyard/mesh/collectives.hpp>
 #include <switchyard/model/cross_entropy.hpp>
 #include <switchyard/model/detail/shared_cross_entropy_kernels.hpp>
@@ -42,9 +43,9 @@ void shared_cross_entropy(const Exec& exec, const cross_entropy_settings& set, c
                           std::int64_t rank) {
   using kernel = detail::row_part_kernel<accumulate_t<T>, Space>;
   detail::for_each_block(exec, set, x, head, tape, [&](std::int64_t begin, std::int64_t count) {
-    Kokkos::parallel_for("switchyard::model::row_part", detail::tasks(exec, count),
-                         kernel{tape.logits, targets, begin, set.ignore, tape.first, tape.vocabulary, rank * tape.rows,
-                                shared.parts.view()});
+    for_each_index("switchyard::model::row_part", exec, count,
+                   kernel{tape.logits, targets, begin, set.ignore, tape.first, tape.vocabulary, rank * tape.rows,
+                          shared.parts.view()});
   });
 }
 
@@ -53,9 +54,9 @@ template <class Exec, class T, class Space, class Targets>
 void join_cross_entropy(const Exec& exec, const cross_entropy_settings& set, const Targets& targets,
                         const cross_entropy_tape<T, Space>& tape, const shared_rows<accumulate_t<T>, Space>& shared) {
   using kernel = detail::row_join_kernel<accumulate_t<T>, Space>;
-  Kokkos::parallel_for("switchyard::model::row_join", detail::tasks(exec, tape.rows),
-                       kernel{shared.parts.view(), static_cast<std::int64_t>(shared.counts.size()), targets, set.ignore,
-                              tape.vocabulary, tape.lse, tape.row_sums});
+  for_each_index("switchyard::model::row_join", exec, tape.rows,
+                 kernel{shared.parts.view(), static_cast<std::int64_t>(shared.counts.size()), targets, set.ignore,
+                        tape.vocabulary, tape.lse, tape.row_sums});
   detail::sum_blocks(exec, tape);
 }
 

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #pragma once
 
+#include <switchyard/core/for_each_index.hpp>
 #include <switchyard/core/large_pages.hpp>
 #include <switchyard/core/precision.hpp>
 #include <switchyard/gemm/rows.hpp>
@@ -53,12 +54,6 @@ std::int64_t extent(const View& v, int i) {
   return static_cast<std::int64_t>(v.extent(static_cast<unsigned>(i)));
 }
 
-/// One task per number in [0, n).
-template <class Exec>
-auto tasks(const Exec& exec, std::int64_t n) {
-  return Kokkos::RangePolicy<Exec, Kokkos::IndexType<std::int64_t>>(exec, 0, n);
-}
-
 template <class From, class To>
 struct convert_kernel {
   From from;
@@ -73,8 +68,8 @@ struct convert_kernel {
 /// to = from, element by element, between number types.
 template <class Exec, class From, class To>
 void convert(const Exec& exec, const From& from, const To& to) {
-  Kokkos::parallel_for("switchyard::model::convert", detail::tasks(exec, static_cast<std::int64_t>(to.size())),
-                       detail::convert_kernel<From, To>{from, to});
+  for_each_index("switchyard::model::convert", exec, static_cast<std::int64_t>(to.size()),
+                 detail::convert_kernel<From, To>{from, to});
 }
 
 } // namespace switchyard::model

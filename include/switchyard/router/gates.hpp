@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #pragma once
 
+#include <switchyard/core/for_each_index.hpp>
 #include <switchyard/core/precision.hpp>
 #include <switchyard/router/decision.hpp>
 
@@ -66,9 +67,8 @@ KOKKOS_INLINE_FUNCTION void gates_backward(const settings& set, const decision<R
 /// probs, choice, slot -> gate [T, K], rounded to Storage.
 template <class Storage, class Exec, class Real, class Space>
 void gates(const Exec& exec, const settings& set, const decision<Real, Space>& d) {
-  Kokkos::parallel_for("switchyard::router::gates",
-                       Kokkos::RangePolicy<Exec, Kokkos::IndexType<std::int64_t>>(exec, 0, d.lse.extent(0)),
-                       detail::gate_kernel<Real, Storage, Space>{set, d});
+  for_each_index("switchyard::router::gates", exec, static_cast<std::int64_t>(d.lse.extent(0)),
+                 detail::gate_kernel<Real, Storage, Space>{set, d});
 }
 
 } // namespace switchyard::router

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #pragma once
 
+#include <switchyard/core/for_each_index.hpp>
 #include <switchyard/router/detail/warp_losses.hpp>
 #include <switchyard/router/detail/warp_router.hpp>
 
@@ -82,9 +83,8 @@ void decide(const Exec& exec, const problem& size, const settings& set, const pa
     if (size.experts <= detail::few_experts) return run(detail::few_values());
     if (size.experts <= detail::more_experts) return run(detail::more_values());
   }
-  Kokkos::parallel_for("switchyard::router::decide",
-                       Kokkos::RangePolicy<Exec, Kokkos::IndexType<std::int64_t>>(exec, 0, size.groups * blocks),
-                       detail::decide_kernel<Real, Storage, Space>{size, set, pad, d, s.partial, blocks});
+  for_each_index("switchyard::router::decide", exec, size.groups * blocks,
+                 detail::decide_kernel<Real, Storage, Space>{size, set, pad, d, s.partial, blocks});
 }
 
 /// This rank's rows of statistics.sums, once the slots are given. Does not communicate: the layer gathers the rows of
@@ -92,7 +92,6 @@ void decide(const Exec& exec, const problem& size, const settings& set, const pa
 template <class Exec, class Real, class Space>
 void sum_groups(const Exec& exec, const problem& size, const settings& set, const padding<Space>& pad,
                 const decision<Real, Space>& d, const statistics<Real, Space>& s) {
-  using policy = Kokkos::RangePolicy<Exec, Kokkos::IndexType<std::int64_t>>;
   const std::int64_t blocks = statistics<Real, Space>::blocks(size);
   const std::int64_t columns = static_cast<std::int64_t>(s.sums.extent(1));
   const detail::count_slots_kernel<Real, Space> count{size, set, pad, d, s.partial, blocks};
@@ -105,17 +104,16 @@ void sum_groups(const Exec& exec, const problem& size, const settings& set, cons
     gpu::for_each_block<block::threads>("switchyard::router::sum_groups", exec, size.groups * tiles, block::bytes,
                                         block{sum, tiles});
   } else {
-    Kokkos::parallel_for("switchyard::router::count_slots", policy(exec, 0, size.groups * blocks), count);
-    Kokkos::parallel_for("switchyard::router::sum_groups", policy(exec, 0, size.groups * columns), sum);
+    for_each_index("switchyard::router::count_slots", exec, size.groups * blocks, count);
+    for_each_index("switchyard::router::sum_groups", exec, size.groups * columns, sum);
   }
 }
 
 /// All rows of statistics.sums -> summary, and what the backward needs (dp, dm). Every rank computes the same.
 template <class Exec, class Real, class Space>
 void losses(const Exec& exec, const problem& size, const settings& set, const statistics<Real, Space>& s) {
-  using policy = Kokkos::RangePolicy<Exec, Kokkos::IndexType<std::int64_t>>;
-  Kokkos::parallel_for("switchyard::router::sum_experts", policy(exec, 0, 4 * size.experts),
-                       detail::sum_expert_kernel<Real, Space>{size, s.sums, s.expert_sums});
+  for_each_index("switchyard::router::sum_experts", exec, 4 * size.experts,
+                 detail::sum_expert_kernel<Real, Space>{size, s.sums, s.expert_sums});
   const detail::balance_kernel<Real, Space> balance{size, set, s.sums, s.balance};
   const detail::summary_kernel<Real, Space> summarize{size, set, s.sums, s.balance, s.expert_sums, s.dm, s.result};
   if constexpr (gpu_space<Exec>) {
@@ -123,11 +121,11 @@ void losses(const Exec& exec, const problem& size, const settings& set, const st
                           detail::balance_rows<Real, Space>{balance});
     gpu::for_each_warp<2>("switchyard::router::summary", exec, 1, detail::summary_rows<Real, Space>{summarize});
   } else {
-    Kokkos::parallel_for("switchyard::router::balance", policy(exec, 0, size.groups_total), balance);
-    Kokkos::parallel_for("switchyard::router::summary", policy(exec, 0, 1), summarize);
+    for_each_index("switchyard::router::balance", exec, size.groups_total, balance);
+    for_each_index("switchyard::router::summary", exec, 1, summarize);
   }
-  Kokkos::parallel_for("switchyard::router::loss_gradient", policy(exec, 0, size.groups * size.experts),
-                       detail::loss_gradient_kernel<Real, Space>{size, set, s.sums, s.expert_sums, s.result, s.dp});
+  for_each_index("switchyard::router::loss_gradient", exec, size.groups * size.experts,
+                 detail::loss_gradient_kernel<Real, Space>{size, set, s.sums, s.expert_sums, s.result, s.dp});
 }
 
 } // namespace switchyard::router

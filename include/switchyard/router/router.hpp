@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #pragma once
 
+#include <switchyard/core/for_each_index.hpp>
 #include <switchyard/core/pack.hpp>
 #include <switchyard/gemm/grouped_product.hpp>
 #include <switchyard/router/detail/route_block.hpp>
@@ -24,10 +25,8 @@ template <class Exec, class T, class Real, class Space>
 void scale_input(const Exec& exec, const problem& size, const input_noise& noise,
                  const Kokkos::View<const T**, Kokkos::LayoutRight, Space>& x,
                  const Kokkos::View<Real**, Kokkos::LayoutRight, Space>& scaled) {
-  Kokkos::parallel_for("switchyard::router::scale_input",
-                       Kokkos::RangePolicy<Exec, Kokkos::IndexType<std::int64_t>>(
-                           exec, 0, static_cast<std::int64_t>(x.extent(0) * x.extent(1))),
-                       detail::scale_input_kernel<T, Real, Space>{size, noise, x, scaled});
+  for_each_index("switchyard::router::scale_input", exec, static_cast<std::int64_t>(x.extent(0) * x.extent(1)),
+                 detail::scale_input_kernel<T, Real, Space>{size, noise, x, scaled});
 }
 
 /// x~ [T, M] times packed W_r [M, E] -> logits, soft-capped, rounded to Storage.
@@ -84,8 +83,7 @@ void backward(const Exec& exec, const problem& size, const settings& set, const 
     if (size.experts <= detail::few_experts) return run(detail::few_values());
     if (size.experts <= detail::more_experts) return run(detail::more_values());
   }
-  Kokkos::parallel_for("switchyard::router::backward",
-                       Kokkos::RangePolicy<Exec, Kokkos::IndexType<std::int64_t>>(exec, 0, d.lse.extent(0)), kernel);
+  for_each_index("switchyard::router::backward", exec, static_cast<std::int64_t>(d.lse.extent(0)), kernel);
 }
 
 } // namespace switchyard::router

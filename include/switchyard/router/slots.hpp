@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #pragma once
 
+#include <switchyard/core/for_each_index.hpp>
 #include <switchyard/router/detail/warp_slots.hpp>
 
 /// \file
@@ -67,10 +68,9 @@ void number_choices(const Exec& exec, const problem& size, const settings& set, 
 template <class Exec, class Real, class Space>
 void assign_slots(const Exec& exec, const problem& size, const settings& set, const padding<Space>& pad,
                   const decision<Real, Space>& d, const slot_scratch<Real, Space>& scratch) {
-  using policy = Kokkos::RangePolicy<Exec, Kokkos::IndexType<std::int64_t>>;
   if (set.routing == routing_policy::expert_choice) {
-    Kokkos::parallel_for(
-        "switchyard::router::expert_keys", policy(exec, 0, scratch.sort.segments * size.tokens),
+    for_each_index(
+        "switchyard::router::expert_keys", exec, scratch.sort.segments * size.tokens,
         detail::expert_key_kernel<Real, Space>{size, pad, d.probs, scratch.sort.keys[0], scratch.sort.order[0]});
     detail::sort(exec, scratch.sort);
     const detail::take_tokens_kernel<Real, Space> take{size, set, pad, d, scratch.sort.order[0]};
@@ -78,13 +78,13 @@ void assign_slots(const Exec& exec, const problem& size, const settings& set, co
       gpu::for_each_warp<4>("switchyard::router::take_tokens", exec, size.groups * size.experts,
                             detail::take_tokens_rows<Real, Space>{take});
     else
-      Kokkos::parallel_for("switchyard::router::take_tokens", policy(exec, 0, size.groups * size.experts), take);
+      for_each_index("switchyard::router::take_tokens", exec, size.groups * size.experts, take);
     return;
   }
   Kokkos::View<const std::int32_t*, Space> order; // empty: token order
   if (set.order == slot_order::batch_prioritized) {
-    Kokkos::parallel_for(
-        "switchyard::router::priority_keys", policy(exec, 0, size.groups * size.tokens),
+    for_each_index(
+        "switchyard::router::priority_keys", exec, size.groups * size.tokens,
         detail::priority_key_kernel<Real, Space>{size, pad, d.probs, scratch.sort.keys[0], scratch.sort.order[0]});
     detail::sort(exec, scratch.sort);
     order = scratch.sort.order[0];
@@ -94,12 +94,12 @@ void assign_slots(const Exec& exec, const problem& size, const settings& set, co
   Kokkos::deep_copy(exec, d.filled, 0);
   for (int j = 0; j < set.choices; ++j) {
     const detail::stage<Real, Space> stage{size, set, j, scratch.blocks, order, d, scratch.histogram};
-    Kokkos::parallel_for("switchyard::router::count_choices", policy(exec, 0, size.groups * scratch.blocks),
-                         detail::count_kernel<Real, Space>{stage});
-    Kokkos::parallel_for("switchyard::router::scan_choices", policy(exec, 0, size.groups * size.experts),
-                         detail::scan_kernel<Real, Space>{stage});
-    Kokkos::parallel_for("switchyard::router::assign_slots", policy(exec, 0, size.groups * scratch.blocks),
-                         detail::assign_kernel<Real, Space>{stage});
+    for_each_index("switchyard::router::count_choices", exec, size.groups * scratch.blocks,
+                   detail::count_kernel<Real, Space>{stage});
+    for_each_index("switchyard::router::scan_choices", exec, size.groups * size.experts,
+                   detail::scan_kernel<Real, Space>{stage});
+    for_each_index("switchyard::router::assign_slots", exec, size.groups * scratch.blocks,
+                   detail::assign_kernel<Real, Space>{stage});
   }
 }
 

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #pragma once
 
+#include <switchyard/core/for_each_index.hpp>
 #include <switchyard/core/gpu.hpp>
 #include <switchyard/router/decision.hpp>
 
@@ -11,7 +12,8 @@
 ///
 ///   x W_r = x W_1 + x W_2 + x W_3,    W_r = W_1 + W_2 + W_3,    x in bfloat16
 ///
-/// has the products of a matrix product in float, summed in float, and no error of its own.
+/// has the products of a matrix product in float, summed in float, and no error of its own. An infinity in x gives NaN
+/// where a piece is zero, and so perhaps another logit that is not finite than on a host.
 
 namespace switchyard::router {
 
@@ -85,10 +87,8 @@ struct split_kernel {
 template <class Exec, class View, class Space>
 void split(const Exec& exec, const View& weight, const split_weights<Space>& to) {
   if (to.empty()) return;
-  Kokkos::parallel_for(
-      "switchyard::router::split_weights",
-      Kokkos::RangePolicy<Exec, Kokkos::IndexType<std::int64_t>>(exec, 0, to.rows / 32 * 2 * to.tiles * gpu::warp_size),
-      detail::split_kernel<typename View::non_const_value_type, Space>{weight, to});
+  for_each_index("switchyard::router::split_weights", exec, to.rows / 32 * 2 * to.tiles * gpu::warp_size,
+                 detail::split_kernel<typename View::non_const_value_type, Space>{weight, to});
 }
 
 } // namespace switchyard::router

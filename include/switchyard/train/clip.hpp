@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cmath>
+#include <switchyard/core/for_each_index.hpp>
 #include <switchyard/mesh/communicator.hpp>
 #include <switchyard/model/parameters.hpp>
 #include <switchyard/train/detail/fill_over_ranks.hpp>
@@ -70,8 +71,8 @@ class norm_of_gradients {
         [&](const std::string&, const auto& g) {
           const entry& p = here_[at++];
           using kernel = detail::squares_kernel<typename std::decay_t<decltype(g)>::non_const_value_type>;
-          Kokkos::parallel_for("switchyard::train::squares", detail::tasks(exec, p.count * p.blocks),
-                               kernel{g.data(), p.each, p.blocks, sums_.data() + p.begin});
+          for_each_index("switchyard::train::squares", exec, p.count * p.blocks,
+                         kernel{g.data(), p.each, p.blocks, sums_.data() + p.begin});
         },
         gradients);
     Kokkos::deep_copy(exec, host_, sums_);

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #pragma once
 
+#include <switchyard/core/for_each_index.hpp>
 #include <switchyard/model/transformer.hpp>
 #include <switchyard/train/detail/distillation_kernels.hpp>
 
@@ -67,16 +68,16 @@ class teacher {
     };
     tape.loss.change_loss = [exec = exec_, both, soft = soft_, sums = tape.loss.row_sums](std::int64_t begin,
                                                                                           std::int64_t count) {
-      Kokkos::parallel_for("switchyard::train::soft_loss", tasks(exec, count),
-                           detail::soft_loss_kernel<acc, space>{both(begin), soft, sums});
+      for_each_index("switchyard::train::soft_loss", exec, count,
+                     detail::soft_loss_kernel<acc, space>{both(begin), soft, sums});
     };
     tape.loss.make_gradient = [exec = exec_, both, soft = soft_, z = student.z_loss, scale = scale_of(student),
                                targets = tape.targets, row_sums = tape.loss.row_sums, sums = tape.loss.sums,
                                d_logits = tape.loss.d_logits](std::int64_t begin, std::int64_t count,
                                                               const model::loss_gradient& how) {
       const double share = scale * how.scale, divided = how.normalizer > 0 ? share / how.normalizer : -share;
-      Kokkos::parallel_for(
-          "switchyard::train::soft_gradient", tasks(exec, count),
+      for_each_index(
+          "switchyard::train::soft_gradient", exec, count,
           detail::soft_gradient_kernel<value, space>{both(begin), soft, z, divided, targets, row_sums, sums, d_logits});
     };
   }
@@ -86,9 +87,6 @@ class teacher {
   using tape_type = typename Model::tape_type;
   static double scale_of(const transformer_config& c) {
     return c.tied ? 1 / std::sqrt(static_cast<double>(c.d_model)) : 1.0;
-  }
-  static auto tasks(const exec_type& exec, std::int64_t n) {
-    return Kokkos::RangePolicy<exec_type, Kokkos::IndexType<std::int64_t>>(exec, 0, n);
   }
 
   exec_type exec_;

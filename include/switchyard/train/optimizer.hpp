@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <switchyard/core/for_each_index.hpp>
 #include <switchyard/model/parameters.hpp>
 #include <switchyard/train/detail/optimizer_kernels.hpp>
 #include <switchyard/train/detail/shared_adafactor.hpp>
@@ -196,12 +197,11 @@ class optimizer {
     const auto n = static_cast<std::int64_t>(w.size());
     const auto t = static_cast<double>(how.number);
     const auto as = [](double x) { return static_cast<real>(x); };
-    Kokkos::parallel_for("switchyard::train::adamw",
-                         detail::tasks(exec, (n + detail::element_block - 1) / detail::element_block),
-                         detail::adamw_kernel<typename W::non_const_value_type, typename G::non_const_value_type, real>{
-                             w.data(), g.data(), m.data(), v.data(), n, as(how.gradient_scale), as(how.learning_rate),
-                             as(config_.momentum()), as(config_.beta2), as(1 - std::pow(config_.momentum(), t)),
-                             as(1 - std::pow(config_.beta2, t)), as(config_.epsilon), as(decay)});
+    for_each_index("switchyard::train::adamw", exec, (n + detail::element_block - 1) / detail::element_block,
+                   detail::adamw_kernel<typename W::non_const_value_type, typename G::non_const_value_type, real>{
+                       w.data(), g.data(), m.data(), v.data(), n, as(how.gradient_scale), as(how.learning_rate),
+                       as(config_.momentum()), as(config_.beta2), as(1 - std::pow(config_.momentum(), t)),
+                       as(1 - std::pow(config_.beta2, t)), as(config_.epsilon), as(decay)});
   }
 
   double rate_of(const update_options& how) const {
@@ -235,7 +235,7 @@ class optimizer {
     const double rate = rate_of(how);
     const detail::adafactor_state<gradient, real> a = state_of(how, g, s, mean_.data(), inverse_.data());
     const auto run = [&](const char* label, std::int64_t tasks, const auto& kernel) {
-      Kokkos::parallel_for(label, detail::tasks(exec, tasks), kernel);
+      for_each_index(label, exec, tasks, kernel);
     };
     run("switchyard::train::adafactor_rows", m.row_count(), detail::adafactor_rows_kernel<gradient, real>{a});
     if (s.rank > 1) {

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #pragma once
 
+#include <switchyard/core/for_each_index.hpp>
 #include <switchyard/core/pack.hpp>
 #include <switchyard/core/random.hpp>
 #include <switchyard/experts/activation.hpp>
@@ -210,10 +211,8 @@ struct column_sum_kernel {
 template <class Exec, class T, class G, class Space>
 void column_sums(const Exec& exec, const gemm::row_groups<Space>& groups, const gemm::rows<T, Space>& d,
                  const Kokkos::View<G**, Kokkos::LayoutRight, Space>& sums, bool accumulate) {
-  Kokkos::parallel_for(
-      "switchyard::experts::column_sums",
-      Kokkos::RangePolicy<Exec, Kokkos::IndexType<std::int64_t>>(exec, 0, groups.groups() * d.columns()),
-      column_sum_kernel<T, G, Space>{groups, d, sums, accumulate});
+  for_each_index("switchyard::experts::column_sums", exec, groups.groups() * d.columns(),
+                 column_sum_kernel<T, G, Space>{groups, d, sums, accumulate});
 }
 
 } // namespace switchyard::experts::detail

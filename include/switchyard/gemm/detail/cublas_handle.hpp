@@ -15,6 +15,8 @@
 #include <switchyard/core/precision.hpp>
 #include <switchyard/gemm/detail/cuda_launch.hpp>
 #include <switchyard/gemm/detail/library_calls.hpp>
+#include <type_traits>
+#include <vector>
 
 // The only file that sees cuBLAS.
 
@@ -32,28 +34,26 @@ class cublas_handle {
 
   explicit cublas_handle(const Kokkos::Cuda& exec)
       : stream_(exec.cuda_stream()),
-        workspace_(Kokkos::view_alloc(Kokkos::WithoutInitializing, "switchyard::gemm::cublas_workspace"),
-                   workspace_bytes) {
+        workspace_(memory("switchyard::gemm::cublas_workspace", workspace_bytes + alignment)) {
     require_success(cudaSetDevice(exec.cuda_device()), "cudaSetDevice");
-    require_success(cublasCreate(&handle_), "cublasCreate");
-    require_success(cublasSetStream(handle_, exec.cuda_stream()), "cublasSetStream");
-    require_success(cublasSetWorkspace(handle_, workspace_.data(), workspace_bytes), "cublasSetWorkspace");
-  }
-  ~cublas_handle() {
-    cublasDestroy(handle_); // waits for the device
+    cublasHandle_t made = nullptr;
+    require_success(cublasCreate(&made), "cublasCreate");
+    handle_.reset(made);
+    require_success(cublasSetStream(made, stream_), "cublasSetStream");
+    require_success(cublasSetWorkspace(made, aligned(workspace_.data()), workspace_bytes), "cublasSetWorkspace");
   }
   cublas_handle(const cublas_handle&) = delete;
   cublas_handle& operator=(const cublas_handle&) = delete;
 
   bool serves(const Kokkos::Cuda& exec) const { return exec.cuda_stream() == stream_; }
 
-  /// At least as much memory for sums and for rows. Allocates, and waits for exec, where there is less.
-  void reserve(const Kokkos::Cuda& exec, std::size_t sum_bytes, std::size_t row_bytes) {
-    const auto grow = [&](Kokkos::View<char*, Kokkos::CudaSpace>& view, const char* name, std::size_t bytes) {
-      if (view.size() >= bytes) return;
-      exec.fence("switchyard: products may still use the memory that is replaced");
-      view = Kokkos::View<char*, Kokkos::CudaSpace>(Kokkos::view_alloc(Kokkos::WithoutInitializing, std::string(name)),
-                                                    bytes);
+  /// At least as much memory for sums and for rows. Allocates where there is less. What was there before is kept: calls
+  /// that are under way, or captured in a graph, go on with it.
+  void reserve(std::size_t sum_bytes, std::size_t row_bytes) {
+    const auto grow = [&](bytes& view, const char* name, std::size_t size) {
+      if (view.size() >= size) return;
+      if (view.size() > 0) replaced_.push_back(view);
+      view = memory(name, size);
     };
     grow(sums_, "switchyard::gemm::cublas_sums", sum_bytes);
     grow(rows_, "switchyard::gemm::cublas_rows", row_bytes);
@@ -69,18 +69,17 @@ class cublas_handle {
   std::int64_t sum_bytes() const { return static_cast<std::int64_t>(sums_.size()); }
   std::int64_t row_bytes() const { return static_cast<std::int64_t>(rows_.size()); }
 
-  /// C = op(L) op(R) (+ C), sums in accumulate_t<T>. Queued on the handle's stream.
-  template <class T>
-  void multiply(const batched_call& c, const T* left, const T* right, accumulate_t<T>* sums, bool add,
-                bool tf32) const {
+  /// C = op(L) op(R) (+ C), summed in accumulate_t<T>. Queued on the handle's stream.
+  template <class T, class C>
+  void multiply(const batched_call& c, const T* left, const T* right, C* sums, bool add, bool tf32) const {
     if (c.m == 0 || c.n == 0 || c.count == 0) return;
     const accumulate_t<T> alpha = 1, beta = add ? 1 : 0;
     const auto how = [](bool transposed) { return transposed ? CUBLAS_OP_T : CUBLAS_OP_N; };
-    require_success(cublasGemmStridedBatchedEx_64(handle_, how(c.left_transposed), how(c.right_transposed), c.m, c.n,
-                                                  c.k, &alpha, left, type_of<T>(), c.left_pitch, c.left_stride, right,
-                                                  type_of<T>(), c.right_pitch, c.right_stride, &beta, sums,
-                                                  type_of<accumulate_t<T>>(), c.pitch, c.stride, c.count,
-                                                  compute_type<T>(tf32), CUBLAS_GEMM_DEFAULT),
+    require_success(cublasGemmStridedBatchedEx_64(handle_.get(), how(c.left_transposed), how(c.right_transposed), c.m,
+                                                  c.n, c.k, &alpha, left, type_of<T>(), c.left_pitch, c.left_stride,
+                                                  right, type_of<T>(), c.right_pitch, c.right_stride, &beta, sums,
+                                                  type_of<C>(), c.pitch, c.stride, c.count, compute_type<T>(tf32),
+                                                  CUBLAS_GEMM_DEFAULT),
                     "cublasGemmStridedBatchedEx");
   }
 
@@ -98,9 +97,27 @@ class cublas_handle {
     return std::same_as<T, float> && tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F;
   }
 
-  cublasHandle_t handle_ = nullptr;
+  // A view's data lie behind a header of Kokkos, at a multiple of 128 bytes; cuBLAS refuses a workspace that is not at
+  // one of 256.
+  static constexpr std::size_t alignment = 256;
+  static char* aligned(char* p) {
+    const auto beyond = reinterpret_cast<std::uintptr_t>(p) % alignment;
+    return beyond == 0 ? p : p + (alignment - beyond);
+  }
+
+  using bytes = Kokkos::View<char*, Kokkos::CudaSpace>;
+  static bytes memory(const char* name, std::size_t size) {
+    return bytes(Kokkos::view_alloc(Kokkos::WithoutInitializing, std::string(name)), size);
+  }
+
+  struct destroy {
+    void operator()(cublasHandle_t handle) const { cublasDestroy(handle); } // waits for the device
+  };
+
   cudaStream_t stream_;
-  Kokkos::View<char*, Kokkos::CudaSpace> workspace_, sums_, rows_;
+  bytes workspace_, sums_, rows_;
+  std::vector<bytes> replaced_;
+  std::unique_ptr<std::remove_pointer_t<cublasHandle_t>, destroy> handle_; // the last member: goes before its memory
 };
 
 /// The handle of exec's stream: of the packed matrices that live, else a new one. A model has hundreds of them, and a

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #pragma once
 
+#include <switchyard/core/for_each_index.hpp>
 #include <switchyard/layer/switch_layer.hpp>
 
 // What canonical sums (layer/canonical.hpp) do instead of one product or one sum over ranks. Members of switch_layer.
@@ -112,14 +113,13 @@ void switch_layer<E, P, M, R, G>::backward_in_pieces(const E& exec, const packed
     experts::backward_rows<G, E, value, space>(exec, set, packed.ffn[i], rows(t), t.hidden[i], d_o, made);
   });
 
-  using policy = Kokkos::RangePolicy<E, Kokkos::IndexType<std::int64_t>>;
   auto& c = t.canonical;
   const std::int64_t m = config_.d_model, experts = experts_here().count, pieces = c.arrived.count;
   const std::int64_t whole = d_ff_here().count, f = whole / hidden_pieces().count;
   gemm::index_view<space> group_offset = t.assignment.group_offset;
   if constexpr (layout::experts_split) group_offset = t.exchange.group_offset();
-  Kokkos::parallel_for(
-      "switchyard::piece_offset", policy(exec, 0, pieces == 0 ? 0 : experts * pieces + 1),
+  for_each_index(
+      "switchyard::piece_offset", exec, pieces == 0 ? 0 : experts * pieces + 1,
       detail::piece_offset_kernel<space>{group_offset, c.row_offset, pieces * c.groups_each, pieces, c.groups_each});
   experts::ffn_rows<space> of_pieces = rows(t);
   of_pieces.groups.offset = c.row_offset;
@@ -153,9 +153,9 @@ void switch_layer<E, P, M, R, G>::backward_in_pieces(const E& exec, const packed
                                                             t.hidden[at], d_o, made, false);
     for (const summand& s : all) {
       const std::int64_t size = experts * s.each;
-      Kokkos::parallel_for("switchyard::piece_order", policy(exec, 0, pieces * size),
-                           detail::piece_order_kernel<gradient>{s.made, c.gradients.piece(c.arrived.begin, size),
-                                                                experts, pieces, s.each});
+      for_each_index("switchyard::piece_order", exec, pieces * size,
+                     detail::piece_order_kernel<gradient>{s.made, c.gradients.piece(c.arrived.begin, size), experts,
+                                                          pieces, s.each});
       add_group_pieces(exec, t, size, layout::expert_axis_index, s.sum, accumulate);
     }
   }

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #pragma once
 
+#include <switchyard/core/for_each_index.hpp>
 #include <switchyard/layer/tape.hpp>
 
 namespace switchyard::detail {
@@ -86,10 +87,7 @@ struct convert_kernel {
 /// to = from, element by element, between types.
 template <class Exec, class From, class To>
 void convert(const Exec& exec, const From& from, const To& to) {
-  Kokkos::parallel_for(
-      "switchyard::convert",
-      Kokkos::RangePolicy<Exec, Kokkos::IndexType<std::int64_t>>(exec, 0, static_cast<std::int64_t>(to.size())),
-      convert_kernel<From, To>{from, to});
+  for_each_index("switchyard::convert", exec, static_cast<std::int64_t>(to.size()), convert_kernel<From, To>{from, to});
 }
 
 /// Any view of a rank-2 or rank-3 LayoutRight tensor as [rows, last extent], sharing its memory.

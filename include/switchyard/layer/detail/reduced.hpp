@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #pragma once
 
+#include <switchyard/core/for_each_index.hpp>
 #include <switchyard/layer/parameters.hpp>
 
 /// \file
@@ -82,10 +83,8 @@ template <class Exec, class T, class Space>
 void unpack_reduced(const Exec& exec, const Kokkos::View<T*, Space>& buffer, const switch_parameters<T, Space>& to,
                     bool with_experts, bool accumulate) {
   for_each_reduced(to, with_experts, [&](const auto& view, std::size_t offset) {
-    Kokkos::parallel_for(
-        "switchyard::unpack_reduced",
-        Kokkos::RangePolicy<Exec, Kokkos::IndexType<std::int64_t>>(exec, 0, static_cast<std::int64_t>(view.size())),
-        unpack_kernel<T, Space>{buffer, view.data(), offset, accumulate});
+    for_each_index("switchyard::unpack_reduced", exec, static_cast<std::int64_t>(view.size()),
+                   unpack_kernel<T, Space>{buffer, view.data(), offset, accumulate});
   });
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstring>
+#include <switchyard/core/for_each_index.hpp>
 #include <switchyard/mesh/collectives.hpp>
 #include <switchyard/mesh/plan.hpp>
 
@@ -182,7 +183,7 @@ class movement_runner {
  private:
   template <class Exec, class Kernel>
   static void each(const char* name, const Exec& exec, std::int64_t n, const Kernel& kernel) {
-    Kokkos::parallel_for(name, Kokkos::RangePolicy<Exec, Kokkos::IndexType<std::int64_t>>(exec, 0, n), kernel);
+    for_each_index(name, exec, n, kernel);
   }
   /// Where the exchange reads it.
   template <class Exec>

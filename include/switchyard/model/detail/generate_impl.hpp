@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #pragma once
 
+#include <switchyard/core/for_each_index.hpp>
 #include <switchyard/model/generate.hpp>
 
 // One step of decoding after another. Definitions of text_generator's members.
@@ -73,12 +74,12 @@ auto text_generator<E, P>::generate(const E& exec, const packed_type& packed, co
   for (std::int64_t t = 0; t < max_length_; ++t) {
     step(exec, packed, t);
     const generator draw(seed{options.seed}, stream::gumbel, static_cast<std::uint32_t>(t), 0xffff);
-    Kokkos::parallel_for(
-        "switchyard::model::choose_token", model::detail::tasks(exec, batch_),
+    for_each_index(
+        "switchyard::model::choose_token", exec, batch_,
         model::detail::choose_token_kernel<acc, space>{logits_, prompt, t, static_cast<acc>(options.temperature), draw,
                                                        options.end_token, config_.pad_token, token_, ended_, result_});
-    Kokkos::parallel_for("switchyard::model::count_running", model::detail::tasks(exec, 1),
-                         model::detail::count_running_kernel<space>{ended_, running_});
+    for_each_index("switchyard::model::count_running", exec, 1,
+                   model::detail::count_running_kernel<space>{ended_, running_});
     std::int32_t running = 0;
     Kokkos::deep_copy(exec, Kokkos::View<std::int32_t*, Kokkos::HostSpace, Kokkos::MemoryUnmanaged>(&running, 1),
                       running_);

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #pragma once
 
+#include <switchyard/core/for_each_index.hpp>
 #include <switchyard/model/types.hpp>
 
 namespace switchyard::model::detail {
@@ -32,9 +33,8 @@ template <class Exec, class From, class Sums>
 void sum_rows(const Exec& exec, std::int64_t rows, const From& from, const Sums& sums, bool accumulate) {
   using kernel = sum_rows_kernel<typename From::non_const_value_type, typename Sums::non_const_value_type,
                                  typename Exec::memory_space>;
-  Kokkos::parallel_for("switchyard::model::sum_rows",
-                       tasks(exec, (extent(sums, 0) + kernel::Width - 1) / kernel::Width),
-                       kernel{from, rows, sums, accumulate});
+  for_each_index("switchyard::model::sum_rows", exec, (extent(sums, 0) + kernel::Width - 1) / kernel::Width,
+                 kernel{from, rows, sums, accumulate});
 }
 
 } // namespace switchyard::model::detail

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #pragma once
 
+#include <switchyard/core/for_each_index.hpp>
 #include <switchyard/model/transformer.hpp>
 
 // The way of the data, one sublayer after another. Definitions of transformer's members.
@@ -198,9 +199,9 @@ void transformer<E, P, M, R>::forward(const E& exec, const packed_type& packed, 
   });
   const auto read = [&](const tokens_view& from, bool shifted, const stack_tape& s,
                         const model::vector<std::int32_t, space>& targets) {
-    Kokkos::parallel_for("switchyard::model::read_tokens", model::detail::tasks(exec, s.rows.count),
-                         model::detail::read_tokens_kernel<space>{from, shifted, config_.pad_token, config_.vocabulary,
-                                                                  s.tokens, targets, s.mask});
+    for_each_index("switchyard::model::read_tokens", exec, s.rows.count,
+                   model::detail::read_tokens_kernel<space>{from, shifted, config_.pad_token, config_.vocabulary,
+                                                            s.tokens, targets, s.mask});
   };
   pass now{config_, options};
   if (config_.has_encoder()) {

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #pragma once
 
+#include <switchyard/core/for_each_index.hpp>
 #include <switchyard/core/gpu.hpp>
 #include <switchyard/router/detail/slot_kernels.hpp>
 
@@ -234,7 +235,6 @@ struct digit_scan_block {
 /// Sorts keys[0] with order[0] as passenger; both come back in place.
 template <class Exec, class Real, class Space>
 void sort(const Exec& exec, const sorter<Real, Space>& s) {
-  using policy = Kokkos::RangePolicy<Exec, Kokkos::IndexType<std::int64_t>>;
   using key = typename sorter<Real, Space>::key;
   static_assert(sizeof(key) % 2 == 0, "an even number of passes ends in the first buffers");
   for (int pass = 0; pass < static_cast<int>(sizeof(key)); ++pass) {
@@ -254,9 +254,9 @@ void sort(const Exec& exec, const sorter<Real, Space>& s) {
       gpu::for_each_warp<4>("switchyard::router::scatter_digits", exec, s.segments * s.blocks,
                             digit_block<Real, Space, true>{scatter}, bytes);
     } else {
-      Kokkos::parallel_for("switchyard::router::count_digits", policy(exec, 0, s.segments * s.blocks), count);
-      Kokkos::parallel_for("switchyard::router::scan_digits", policy(exec, 0, s.segments), scan);
-      Kokkos::parallel_for("switchyard::router::scatter_digits", policy(exec, 0, s.segments * s.blocks), scatter);
+      for_each_index("switchyard::router::count_digits", exec, s.segments * s.blocks, count);
+      for_each_index("switchyard::router::scan_digits", exec, s.segments, scan);
+      for_each_index("switchyard::router::scatter_digits", exec, s.segments * s.blocks, scatter);
     }
   }
 }

@@ -11,12 +11,6 @@ namespace switchyard::train::detail {
 inline constexpr std::int64_t element_block = 2048; // elements that one task updates
 inline constexpr int column_block = 32;             // columns whose means one task makes
 
-/// One task per number in [0, n).
-template <class Exec>
-auto tasks(const Exec& exec, std::int64_t n) {
-  return Kokkos::RangePolicy<Exec, Kokkos::IndexType<std::int64_t>>(exec, 0, n);
-}
-
 /// A parameter as a stack of matrices: rank 3 is one, rank 2 is one matrix, rank 1 a matrix of one row.
 struct matrices {
   std::int64_t count = 0, rows = 0, columns = 0;

@@ -5,6 +5,7 @@
 #include <array>
 #include <map>
 #include <string>
+#include <switchyard/core/for_each_index.hpp>
 #include <switchyard/mesh/collectives.hpp>
 #include <switchyard/mesh/phase.hpp>
 #include <switchyard/model/parameters.hpp>
@@ -178,7 +179,7 @@ class shared_adafactor {
   }
   template <class Kernel>
   static void run(const Exec& exec, const char* what, std::int64_t n, const Kernel& kernel) {
-    Kokkos::parallel_for(std::string("switchyard::train::adafactor_") + what, tasks(exec, n), kernel);
+    for_each_index(std::string("switchyard::train::adafactor_") + what, exec, n, kernel);
   }
 
   communicator world_;

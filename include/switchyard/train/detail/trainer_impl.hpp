@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #pragma once
 
+#include <switchyard/core/for_each_index.hpp>
 #include <switchyard/train/trainer.hpp>
 
 // Definitions of trainer's members that are no part of a step.
@@ -107,9 +108,8 @@ evaluation trainer<Model>::evaluate(const example_maker<Tokenizer>& maker, std::
       }
     });
     forward(batch, 0, false);
-    Kokkos::parallel_for(
-        "switchyard::train::sequence_loss", detail::tasks(exec_, here.count),
-        detail::sequence_loss_kernel<space>{tape_.loss.row_sums, config_.target_length, sequence_loss_});
+    for_each_index("switchyard::train::sequence_loss", exec_, here.count,
+                   detail::sequence_loss_kernel<space>{tape_.loss.row_sums, config_.target_length, sequence_loss_});
     Kokkos::deep_copy(exec_, host_loss_, sequence_loss_);
     exec_.fence("switchyard: the losses are read on the host");
     list_.assign(static_cast<std::size_t>(4 * pass), 0.0);
