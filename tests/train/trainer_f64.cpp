@@ -31,6 +31,11 @@ double difference(const Set& a, const Set& b) {
   return worst;
 }
 
+/// A batch's tokens, where the model reads them.
+model_type::tokens_view there(const train::token_batch::tokens_view& tokens) {
+  return Kokkos::create_mirror_view_and_copy(Exec::memory_space(), tokens);
+}
+
 /// One number of a view that may be in a device's memory.
 template <class View, class... I>
 double read(const View& view, I... i) {
@@ -182,7 +187,7 @@ TEST_CASE("trainer: evaluation is the loss of each held-out example, by language
   for (std::int64_t i = 0; i < n; ++i) {
     train::token_batch b(1, c.source_length, c.target_length);
     maker.make(train::portion::held_out, i, b, 0);
-    model.forward(Exec(), packed, b.source, b.target, tape, {.training = false});
+    model.forward(Exec(), packed, there(b.source), there(b.target), tape, {.training = false});
     const auto s = model.summary(Exec(), tape);
     const auto language = static_cast<std::size_t>(b.sequences[0].language);
     nats[language] += s.cross_entropy * s.targets;
@@ -285,8 +290,8 @@ TEST_CASE("distillation: the loss of both, and its gradient", "[train]") {
   const auto loss_with = [&](const auto* teacher) {
     const auto packed = student.pack(exec, weights);
     train::forget_teacher(tape);
-    if (teacher != nullptr) (*teacher)(b.source, b.target, dense, tape);
-    student.forward(exec, packed, b.source, b.target, tape, {.training = true});
+    if (teacher != nullptr) (*teacher)(there(b.source), there(b.target), dense, tape);
+    student.forward(exec, packed, there(b.source), there(b.target), tape, {.training = true});
     student.backward(exec, packed, tape, gradients);
     return student.summary(exec, tape).loss;
   };
@@ -327,15 +332,15 @@ TEST_CASE("distillation: the loss of both, and its gradient", "[train]") {
   const model_type same(plain);
   const teacher_type itself = asks(same, weights, 1);
   const auto packed = same.pack(exec, weights);
-  itself(b.source, b.target, plain, tape);
-  same.forward(exec, packed, b.source, b.target, tape, {.training = true});
+  itself(there(b.source), there(b.target), plain, tape);
+  same.forward(exec, packed, there(b.source), there(b.target), tape, {.training = true});
   same.backward(exec, packed, tape, gradients);
   train::norm_of_gradients<Exec, typename model_type::gradients_type> norm(gradients);
   CHECK(norm(exec, sy::self(), gradients, 0).norm < 1e-13);
 
   auto other = small_model();
   other.vocabulary = 400;
-  CHECK_THROWS_AS(some(b.source, b.target, other, tape), sy::invalid_argument);
+  CHECK_THROWS_AS(some(there(b.source), there(b.target), other, tape), sy::invalid_argument);
   CHECK_THROWS_AS(asks(teacher_model, teacher_weights, 1.5), sy::invalid_argument);
   // In a trainer, which forgets the teacher when it evaluates.
   trainer_type t(exec, student, c), alone(exec, student, c);
