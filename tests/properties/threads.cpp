@@ -15,6 +15,12 @@ using namespace switchyard_test;
 
 namespace {
 
+#if defined(__SANITIZE_ADDRESS__)
+constexpr int replays = 2; // many times as slow, and they look for something else
+#else
+constexpr int replays = 20;
+#endif
+
 /// A float sum of one partial per thread, as a library without an order of its own would make it.
 float sum_by_threads() {
   const int threads = Kokkos::DefaultHostExecutionSpace().concurrency();
@@ -62,10 +68,10 @@ int main(int count, char** arguments) {
   for (const named_config& n : every_policy()) {
     for (const subject& s : subjects())
       if (!same_every_time(s, n, 3, 129, 1)) return 1;
-    // Twenty replays of every policy, each on another subject, of groups of several blocks: 256 tokens whose slots are
+    // Replays of every policy, each on another subject, of groups of several blocks: 256 tokens whose slots are
     // counted at once and, where tokens are sorted, 1024 of the sort.
     const bool sorts = n.config.order == switchyard::slot_order::batch_prioritized ||
                        n.config.routing == switchyard::routing_policy::expert_choice;
-    if (!same_every_time(subjects()[turn++ % subjects().size()], n, 2, sorts ? 1100 : 300, 20)) return 1;
+    if (!same_every_time(subjects()[turn++ % subjects().size()], n, 2, sorts ? 1100 : 300, replays)) return 1;
   }
 }
