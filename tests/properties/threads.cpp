@@ -16,9 +16,9 @@ using namespace switchyard_test;
 namespace {
 
 #if defined(__SANITIZE_ADDRESS__)
-constexpr int replays = 2; // many times as slow, and they look for something else
+constexpr int times = 2; // many times as slow, and they look for something else
 #else
-constexpr int replays = 20;
+constexpr int times = 20;
 #endif
 
 /// A float sum of one partial per thread, as a library without an order of its own would make it.
@@ -72,6 +72,6 @@ int main(int count, char** arguments) {
     // counted at once and, where tokens are sorted, 1024 of the sort.
     const bool sorts = n.config.order == switchyard::slot_order::batch_prioritized ||
                        n.config.routing == switchyard::routing_policy::expert_choice;
-    if (!same_every_time(subjects()[turn++ % subjects().size()], n, 2, sorts ? 1100 : 300, replays)) return 1;
+    if (!same_every_time(subjects()[turn++ % subjects().size()], n, 2, sorts ? 1100 : 300, times)) return 1;
   }
 }
