@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <switchyard/mesh/mesh.hpp>
 #include <switchyard/mpi.hpp>
 #include <vector>
 
