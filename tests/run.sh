@@ -1,24 +1,31 @@
 #!/usr/bin/env bash
 # Sets up what is missing, builds, and runs every test.
 #
-#   tests/run.sh [--all] [--no-install]
+#   tests/run.sh [--all] [--minutes N] [--no-install]
 #
-#   --all         also the long tests (every precision through nvcc, large memory), the examples with sanitizers, a
-#                 build with clang++, the mutants
+#   --all         also the long tests (every precision through nvcc, large memory), the model and the examples with
+#                 sanitizers, a build with clang++, the mutants
+#   --minutes N   begin no other build after N minutes: what is left out is said and counted as skipped
 #   --no-install  install nothing, say what is missing
 #
 # The last line is "N passed, N failed"; a build that fails counts as one failed. JOBS=<n> sets the number of jobs.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 
-all=0 install=()
-for argument in "$@"; do
-  case $argument in
+all=0 minutes=0 install=()
+while [ $# -gt 0 ]; do
+  case $1 in
     --all) all=1 ;;
-    --no-install) install+=("$argument") ;;
-    -h | --help) sed -n '2,10p' "$0" | cut -c3-; exit 0 ;;
-    *) echo "tests/run.sh: unknown option '$argument' (see --help)" >&2; exit 2 ;;
+    --minutes)
+      minutes=${2:-}
+      [[ $minutes =~ ^[1-9][0-9]*$ ]] || { echo "tests/run.sh: --minutes wants a number of minutes" >&2; exit 2; }
+      shift
+      ;;
+    --no-install) install+=("$1") ;;
+    -h | --help) sed -n '2,11p' "$0" | cut -c3-; exit 0 ;;
+    *) echo "tests/run.sh: unknown option '$1' (see --help)" >&2; exit 2 ;;
   esac
+  shift
 done
 jobs=${JOBS:-$(nproc)}
 
@@ -38,10 +45,17 @@ fail() { # what
 }
 step() { echo; echo "==== $* ($((SECONDS / 60)) min $((SECONDS % 60)) s)"; }
 
+late() { # what: is there no time left for it?
+  [ $minutes -gt 0 ] && [ $SECONDS -ge $((60 * minutes)) ] || return 1
+  echo "tests/run.sh: left out after $((SECONDS / 60)) minutes: $1"
+  skipped=$((skipped + 1))
+}
+
 # run <preset> <ctest argument>...: configure, build, test, count
 run() {
   local preset=$1 report=$PWD/build/$1/report.xml
   shift
+  if late "the preset $preset"; then return; fi
   step "$preset: configure and build"
   if ! cmake --preset "$preset" </dev/null; then
     fail "$preset: CMake failed"
@@ -82,5 +96,8 @@ else
     echo "tests/run.sh: clang++ is not installed; its build is left out"
   fi
   step "mutants: the tests find every planted bug"
-  if tests/mutants/run.sh </dev/null; then passed=$((passed + 1)); else fail "a mutant survived"; fi
+  if late "the mutants"; then :
+  elif tests/mutants/run.sh </dev/null; then passed=$((passed + 1))
+  else fail "a mutant survived"
+  fi
 fi
