@@ -159,8 +159,7 @@ std::vector<named_config> every_policy() {
   return all;
 }
 
-/// Combinations that every_policy() has not: rarer ones, for the tests of numbers.
-inline std::vector<named_config> rarer_policies() {
+std::vector<named_config> rarer_policies() {
   using namespace switchyard;
   const switch_config base{.d_model = 5,
                            .d_ff = 7,

@@ -18,4 +18,7 @@ struct named_config {
 /// Every policy, loss, activation and exploration at least once, most of them where tokens are dropped.
 std::vector<named_config> every_policy();
 
+/// Combinations that every_policy() has not: rarer ones, for the tests of numbers.
+std::vector<named_config> rarer_policies();
+
 } // namespace switchyard_test
