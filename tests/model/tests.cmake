@@ -90,4 +90,11 @@ if(SWITCHYARD_HAS_MPI)
   endif()
   switchyard_mpi_test(models RANKS 1 2 3 4 SOURCES mpi/model_data.cpp ${more_models})
   target_link_libraries(test_mpi_models PRIVATE switchyard_model_harness)
+  add_test(NAME "mpi failing: model, extents in read"
+           COMMAND ${CMAKE_COMMAND} -D
+                   "COMMAND=${MPIEXEC_EXECUTABLE};${mpi_flags};${MPIEXEC_NUMPROC_FLAG};2;$<TARGET_FILE:test_mpi_models>;failing model"
+                   -D "EXPECT=rank 1 failed in phase 'read': switchyard: target .1, 3.: must be .1, 4." -D ENDS_WELL= -P
+                   ${CMAKE_CURRENT_SOURCE_DIR}/mpi/failing.cmake)
+  set_tests_properties("mpi failing: model, extents in read" PROPERTIES LABELS mpi TIMEOUT 60 PROCESSORS 2
+                                                                        ENVIRONMENT "${mpi_environment}")
 endif()
