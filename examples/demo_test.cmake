@@ -21,12 +21,12 @@ refused("--seed = '-1': must be a whole number" --seed -1)
 refused("--build = 'nowhere': there is no such folder" --build nowhere)
 refused("unknown option '--stepz'" --stepz 3)
 
-execute_process(COMMAND bash ${DEMO} --quick --build ${BUILD} --out "${SCRATCH}/the page" a=${TEXT}/model.md b=${TEXT}/layouts.md
+execute_process(COMMAND bash ${DEMO} --quick --steps 100 --build ${BUILD} --out "${SCRATCH}/the page" a=${TEXT}/model.md b=${TEXT}/layouts.md
                 WORKING_DIRECTORY ${SCRATCH} RESULT_VARIABLE status OUTPUT_VARIABLE output ERROR_VARIABLE output)
 if(NOT status EQUAL 0)
   message(FATAL_ERROR "demo.sh: status ${status}\n${output}")
 endif()
-foreach(pattern "a dense model, 200 steps" "After 200 steps the dense model needs" "step 200/200.*step 200/200")
+foreach(pattern "a dense model, 100 steps" "After 100 steps the dense model needs" "step 100/100.*step 100/100")
   if(NOT output MATCHES "${pattern}")
     message(FATAL_ERROR "expected '${pattern}' in\n${output}")
   endif()
@@ -49,7 +49,7 @@ foreach(numbers loss languages dropped load_0 load_3 stages)
   endif()
 endforeach()
 # Both models have learned something: less than the logarithm of 256 by far.
-file(STRINGS "${SCRATCH}/the page/data/loss.csv" last REGEX "held_out,200,")
+file(STRINGS "${SCRATCH}/the page/data/loss.csv" last REGEX "held_out,100,")
 list(LENGTH last count)
 if(NOT count EQUAL 2)
   message(FATAL_ERROR "loss.csv has ${count} last evaluations")
