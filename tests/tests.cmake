@@ -67,6 +67,13 @@ function(switchyard_test name)
                        ENVIRONMENT_MODIFICATION OMP_NUM_THREADS=set:1 TIMEOUT ${test_timeout})
 endfunction()
 
+# switchyard_threads_test(<name> <program>): what it prints with 1, 2 and 4 threads is the same, and its control is not.
+function(switchyard_threads_test name program)
+  add_test(NAME "${name}" COMMAND ${CMAKE_COMMAND} -DPROGRAM=$<TARGET_FILE:${program}>
+                                  -P ${CMAKE_CURRENT_SOURCE_DIR}/properties/compare_threads.cmake)
+  set_tests_properties("${name}" PROPERTIES ENVIRONMENT "${test_environment}" TIMEOUT ${test_timeout})
+endfunction()
+
 set(mpi_environment OMP_PROC_BIND=false OMP_NUM_THREADS=1 OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
                     ASAN_OPTIONS=detect_leaks=0)
 

@@ -40,11 +40,7 @@ target_compile_definitions(test_model PRIVATE "SWITCHYARD_TEST_MODEL_PRECISIONS=
 
 add_executable(test_model_threads model/threads.cpp)
 target_link_libraries(test_model_threads PRIVATE switchyard_model_harness)
-add_test(NAME "threads: the model gives the same bytes with 1, 2 and 4"
-         COMMAND ${CMAKE_COMMAND} -DPROGRAM=$<TARGET_FILE:test_model_threads>
-                 -P ${CMAKE_CURRENT_SOURCE_DIR}/properties/compare_threads.cmake)
-set_tests_properties("threads: the model gives the same bytes with 1, 2 and 4"
-                     PROPERTIES ENVIRONMENT "${test_environment}" TIMEOUT ${test_timeout})
+switchyard_threads_test("threads: the model gives the same bytes with 1, 2 and 4" test_model_threads)
 
 # Training. The trainer in two precisions, each in a file of its own.
 set(sources train/text.cpp train/optimizer.cpp support/allocations.cpp)
@@ -60,11 +56,7 @@ target_precompile_headers(test_train PRIVATE <Kokkos_Core.hpp> <catch2/catch_tes
 if("selective<bfloat16>" IN_LIST SWITCHYARD_TEST_PRECISIONS)
   add_executable(test_train_threads train/threads.cpp)
   target_link_libraries(test_train_threads PRIVATE switchyard_own)
-  add_test(NAME "threads: training gives the same bytes with 1, 2 and 4"
-           COMMAND ${CMAKE_COMMAND} -DPROGRAM=$<TARGET_FILE:test_train_threads>
-                   -P ${CMAKE_CURRENT_SOURCE_DIR}/properties/compare_threads.cmake)
-  set_tests_properties("threads: training gives the same bytes with 1, 2 and 4"
-                       PROPERTIES ENVIRONMENT "${test_environment}" TIMEOUT ${test_timeout})
+  switchyard_threads_test("threads: training gives the same bytes with 1, 2 and 4" test_train_threads)
 endif()
 
 # Both on ranks.

@@ -4,16 +4,22 @@
 
 namespace switchyard_test {
 
+namespace {
+
+/// What all of them change.
+const switchyard::switch_config base{.d_model = 5,
+                                     .d_ff = 7,
+                                     .experts = 4,
+                                     .capacity_factor = 0.9,
+                                     .min_capacity = 0,
+                                     .activation = switchyard::activation_kind::gelu,
+                                     .load_balance = 0.3,
+                                     .router_z = 0.2};
+
+} // namespace
+
 std::vector<named_config> every_policy() {
   using namespace switchyard;
-  const switch_config base{.d_model = 5,
-                           .d_ff = 7,
-                           .experts = 4,
-                           .capacity_factor = 0.9,
-                           .min_capacity = 0,
-                           .activation = activation_kind::gelu,
-                           .load_balance = 0.3,
-                           .router_z = 0.2};
   std::vector<named_config> all;
   const auto add = [&](const std::string& name, auto change, bool training = false, bool masked = false) {
     switch_config c = base;
@@ -161,14 +167,6 @@ std::vector<named_config> every_policy() {
 
 std::vector<named_config> rarer_policies() {
   using namespace switchyard;
-  const switch_config base{.d_model = 5,
-                           .d_ff = 7,
-                           .experts = 4,
-                           .capacity_factor = 0.9,
-                           .min_capacity = 0,
-                           .activation = activation_kind::gelu,
-                           .load_balance = 0.3,
-                           .router_z = 0.2};
   std::vector<named_config> all;
   const auto add = [&](const char* name, auto change, bool training, bool masked) {
     switch_config c = base;
