@@ -190,6 +190,9 @@ void entries() {
     using own = gemm::detail::avx512_source;
     benchmark::RegisterBenchmark("micro_kernel_avx512/fp32", micro_kernel<own, float>);
     benchmark::RegisterBenchmark("micro_kernel_avx512/bf16", micro_kernel<own, bfloat16>);
+    using smaller = gemm::detail::avx2_source;
+    benchmark::RegisterBenchmark("micro_kernel_avx2/fp32", micro_kernel<smaller, float>);
+    benchmark::RegisterBenchmark("micro_kernel_avx2/bf16", micro_kernel<smaller, bfloat16>);
 #if SWITCHYARD_HAS_ONEDNN
     using generated = gemm::detail::onednn_source;
     benchmark::RegisterBenchmark("micro_kernel_onednn/fp32", micro_kernel<generated, float>);

@@ -21,9 +21,9 @@ namespace switchyard::gemm {
 
 namespace detail {
 #if SWITCHYARD_HAS_ONEDNN
-using best_host_engine = host_engine<avx512_source, onednn_source>;
+using best_host_engine = host_engine<avx512_source, onednn_source, avx2_source>;
 #else
-using best_host_engine = host_engine<avx512_source>;
+using best_host_engine = host_engine<avx512_source, avx2_source>;
 #endif
 #if defined(KOKKOS_ENABLE_CUDA)
 #if SWITCHYARD_HAS_CUBLAS

@@ -4,6 +4,7 @@
 
 #include <switchyard/core/for_each_index.hpp>
 #include <switchyard/core/large_pages.hpp>
+#include <switchyard/gemm/detail/avx2_kernels.hpp>
 #include <switchyard/gemm/detail/avx512_kernels.hpp>
 #include <switchyard/gemm/detail/panel_gradient.hpp>
 #include <switchyard/gemm/detail/panel_product.hpp>
@@ -142,7 +143,8 @@ struct host_engine {
   }
 };
 
-/// Our own kernels for AVX-512.
+/// Our own kernels for AVX-512, and for AVX2.
 using avx512_engine = host_engine<detail::avx512_source>;
+using avx2_engine = host_engine<detail::avx2_source>;
 
 } // namespace switchyard::gemm

@@ -158,8 +158,9 @@ struct avx512_source {
   static std::shared_ptr<const micro_kernels<T>> make([[maybe_unused]] std::int64_t rows,
                                                       [[maybe_unused]] std::int64_t columns) {
 #if defined(__x86_64__) && defined(__GNUC__)
-    if (rows > 0 && columns > 0 && avx512_kernels<T>::run_here())
-      return std::make_shared<const avx512_kernels<T>>(rows, columns);
+    if constexpr (supports<T>)
+      if (rows > 0 && columns > 0 && avx512_kernels<T>::run_here())
+        return std::make_shared<const avx512_kernels<T>>(rows, columns);
 #endif
     return {};
   }
