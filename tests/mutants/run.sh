@@ -31,7 +31,10 @@ tests_for() { # the mesh and the layouts are tested on ranks; products have test
   *:model/* | *:layer/dense_layer.hpp) echo "model" ;;
   *:train/*) echo "train" ;;
   *:gemm/detail/tensor_* | *:gemm/detail/library_calls.hpp) echo "gemm_tensor" ;;
-  *:gemm/*) echo "gemm_portable gemm_avx512 unit properties gradients" ;;
+  *:gemm/detail/avx512_*) echo "gemm_avx512" ;;
+  *:gemm/detail/avx2_*) echo "gemm_avx2" ;;
+  *:gemm/detail/portable_*) echo "gemm_portable unit properties gradients" ;;
+  *:gemm/*) echo "gemm_avx2 gemm_portable unit properties gradients" ;;
   *) echo "unit properties gradients" ;;
   esac
 }
@@ -77,6 +80,14 @@ while IFS='|' read -r name file from to _; do
     echo "$name: skipped, no MPI"
     continue
   fi
+  case $file in */avx512_* | */avx2_*)
+    instructions=${file##*/} && instructions=${instructions%%_*}
+    if ! grep -qw "${instructions/512/512bw}" /proc/cpuinfo; then
+      echo "$name: skipped, no $instructions"
+      continue
+    fi
+    ;;
+  esac
   if [ -z "${sound[$tests]:-}" ]; then
     if [ "$(verdict)" != SURVIVED ]; then
       echo "mutants: the tests fail without any mutant, see $work/log" >&2
