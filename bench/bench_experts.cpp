@@ -171,7 +171,7 @@ void ffn(benchmark::State& state, const entry& e) {
   if (e.pass != pass::forward)
     for (const auto& c : experts_backward_cost(w)) s.costs.push_back(c);
   s.call = [p, e] { p->run(e.pass); };
-  if (matmul_loop::available()) {
+  if (matmul_loop::available(e.number)) {
     p->make_loop(e.pass != pass::forward);
     p->run_loop(pass::forward);
     closeness same;

@@ -101,7 +101,7 @@ void product(benchmark::State& state, const entry& e) {
   const auto dense = std::make_shared<problem<gemm::default_engine<exec_space, T>, T>>(one);
   s.dense = [dense] { dense->run(); };
   s.dense_flop = 2 * w.T * w.M * w.F;
-  if (matmul_loop::available() && std::is_same_v<Engine, gemm::default_engine<exec_space, T>>) {
+  if (matmul_loop::available(e.number) && std::is_same_v<Engine, gemm::default_engine<exec_space, T>>) {
     const auto rows = random_matrix<T>("bench::rows", p->rows(), p->K, 14);
     const auto y = random_matrix<T>("bench::loop_y", p->rows(), p->N, 15);
     const auto loop = std::make_shared<matmul_loop>(e.number, p->K, p->N, p->offset, p->w.data());
@@ -205,9 +205,13 @@ void entries() {
   engine<fast_float, float>(groups);
   if (chosen().quick) return;
 #if SWITCHYARD_HAS_ONEDNN
-  engine<gemm::onednn_engine, bfloat16>(groups);
-  engine<gemm::onednn_engine, float>(groups);
+  if (gemm::detail::onednn_source::make<bfloat16>(64, 64)) engine<gemm::onednn_engine, bfloat16>(groups);
+  if (gemm::detail::onednn_source::make<float>(64, 64)) engine<gemm::onednn_engine, float>(groups);
 #endif
+  if (gemm::detail::avx2_source::make<float>(64, 64)) {
+    engine<gemm::avx2_engine, bfloat16>({8});
+    engine<gemm::avx2_engine, float>({8});
+  }
 #if SWITCHYARD_HAS_BLAS
   engine<gemm::blas_engine, float>({8});
 #endif

@@ -50,7 +50,7 @@ void layer(benchmark::State& state, const entry& e) {
   s.stages = s.call;
   s.cold = s.streams = p.batches > 1;
   auto& loop = shared<T>::loop;
-  if (!chosen().alone && matmul_loop::available() && e.choices == 1 && p.batches == 1) {
+  if (!chosen().alone && matmul_loop::available(e.number) && e.choices == 1 && p.batches == 1) {
     const bool backward = e.pass != pass::forward;
     if (!loop || (backward && !loop->gradients)) {
       loop.reset();

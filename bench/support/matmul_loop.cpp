@@ -18,6 +18,10 @@ struct call {
   memory a, b, c;
 };
 
+memory::data_type type_of(number n) {
+  return n == number::fp32 ? memory::data_type::f32 : memory::data_type::bf16;
+}
+
 } // namespace
 
 struct matmul_loop::parts {
@@ -80,7 +84,7 @@ matmul_loop::matmul_loop(number n, std::int64_t d_model, std::int64_t d_ff, cons
                          const float* wi, const float* wo, bool backward)
     : parts_(std::make_unique<parts>()) {
   auto& p = *parts_;
-  p.type = n == number::fp32 ? memory::data_type::f32 : memory::data_type::bf16;
+  p.type = type_of(n);
   p.m = d_model;
   p.f = d_ff;
   p.offset = offset;
@@ -105,7 +109,7 @@ matmul_loop::matmul_loop(number n, std::int64_t k, std::int64_t columns, const s
                          const float* w)
     : parts_(std::make_unique<parts>()) {
   auto& p = *parts_;
-  p.type = n == number::fp32 ? memory::data_type::f32 : memory::data_type::bf16;
+  p.type = type_of(n);
   p.m = k;
   p.f = columns;
   p.offset = offset;
@@ -121,8 +125,10 @@ matmul_loop::matmul_loop(number n, std::int64_t k, std::int64_t columns, const s
 
 matmul_loop::~matmul_loop() = default;
 
-bool matmul_loop::available() {
-  return true;
+bool matmul_loop::available(number n) {
+  const dnnl::engine engine(dnnl::engine::kind::cpu, 0);
+  const memory::desc some({16, 16}, type_of(n), memory::format_tag::ab);
+  return dnnl::matmul::primitive_desc(engine, some, some, some, {}, true /* or empty */).get(true) != nullptr;
 }
 
 void matmul_loop::product(const void* rows, void* c) const {
@@ -194,7 +200,7 @@ matmul_loop::matmul_loop(number, std::int64_t, std::int64_t, const std::vector<s
                          const float*, bool) {}
 matmul_loop::matmul_loop(number, std::int64_t, std::int64_t, const std::vector<std::int64_t>&, const float*) {}
 matmul_loop::~matmul_loop() = default;
-bool matmul_loop::available() {
+bool matmul_loop::available(number) {
   return false;
 }
 void matmul_loop::product(const void*, void*) const {}

@@ -21,7 +21,8 @@ class matmul_loop {
   matmul_loop(number n, std::int64_t k, std::int64_t columns, const std::vector<std::int64_t>& offset, const float* w);
   ~matmul_loop();
 
-  static bool available();
+  /// Built with oneDNN, which has products of such numbers for this CPU: not of 16 bits on every one.
+  static bool available(number n);
 
   /// rows [R, M] -> o [R, M]; h [R, F] is kept.
   void forward(const void* rows, void* hidden, void* o) const;
