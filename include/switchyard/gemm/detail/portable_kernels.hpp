@@ -5,6 +5,8 @@
 #include <switchyard/core/precision.hpp>
 #include <switchyard/gemm/detail/tile.hpp>
 
+#include <type_traits>
+
 namespace switchyard::gemm::detail {
 
 /// W [groups, K, N] -> panels [groups, ceil(N / width), K, width], zero beyond N. Transposed: W [groups, N, K].
@@ -89,7 +91,8 @@ struct product_kernel {
 template <class A, class D, class G, class Acc, class Space>
 struct weight_gradient_kernel {
   static constexpr int Rows = tile_shape<Acc>::rows;
-  static constexpr int Columns = tile_shape<Acc>::columns;
+  /// gcc unrolls loops of up to 16 steps and then makes scalars of the sums; a device has no registers for more.
+  static constexpr int Columns = std::is_same_v<Space, Kokkos::HostSpace> ? 32 : tile_shape<Acc>::columns;
   static constexpr std::int64_t Block = 128;
 
   row_groups<Space> groups;
@@ -101,9 +104,9 @@ struct weight_gradient_kernel {
   KOKKOS_FUNCTION void operator()(std::int64_t task) const {
     const std::int64_t k_count = a.columns(), n_count = d.columns();
     const std::int64_t n_tiles = ceil_div(n_count, Columns), k_tiles = ceil_div(k_count, Rows);
-    const std::int64_t n = task % n_tiles * Columns;
-    const std::int64_t k = task / n_tiles % k_tiles * Rows;
-    const std::int64_t g = task / n_tiles / k_tiles;
+    const std::int64_t k = task % k_tiles * Rows; // fastest: neighbours read the same part of d
+    const std::int64_t n = task / k_tiles % n_tiles * Columns;
+    const std::int64_t g = task / k_tiles / n_tiles;
     const int width = static_cast<int>(n_count - n < Columns ? n_count - n : Columns);
     const int height = static_cast<int>(k_count - k < Rows ? k_count - k : Rows);
 
@@ -134,8 +137,12 @@ struct weight_gradient_kernel {
     for (std::int64_t r = begin; r < end; ++r) {
       const A* left = a(r) + k;
       const D* right = d(r) + n;
-      for (int i = 0; i < rows_here; ++i)
-        for (int j = 0; j < columns_here; ++j) sum[i][j] += static_cast<Acc>(left[i]) * static_cast<Acc>(right[j]);
+      Acc wide[Columns]; // converted once, not once per row of the tile
+      for (int j = 0; j < columns_here; ++j) wide[j] = static_cast<Acc>(right[j]);
+      for (int i = 0; i < rows_here; ++i) {
+        const Acc factor = static_cast<Acc>(left[i]);
+        for (int j = 0; j < columns_here; ++j) sum[i][j] += factor * wide[j];
+      }
     }
     for (int i = 0; i < rows_here; ++i)
       for (int j = 0; j < columns_here; ++j) total[i][j] += sum[i][j];
