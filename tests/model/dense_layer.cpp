@@ -1,6 +1,8 @@
 // SPDX-FileCopyrightText: Switchyard contributors
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "support.hpp"
+#include <catch2/matchers/catch_matchers_exception.hpp>
+#include <catch2/matchers/catch_matchers_string.hpp>
 #include <switchyard/layer/dense_layer.hpp>
 
 using namespace switchyard_test;
@@ -92,4 +94,41 @@ TEMPLATE_LIST_TEST_CASE("dense_layer: forward and backward are the equations", "
   const matrix x("x", 3, 4), y("y", 3, 4);
   CHECK_THROWS_AS(layer.backward(exec, packed, x, y, tape, layer.zeros(exec)), sy::invalid_argument);
   CHECK_THROWS_AS(layer.forward(exec, packed, x, x, tape), sy::invalid_argument);
+}
+
+#define CHECK_REFUSED(expression, text)                                                                                \
+  CHECK_THROWS_MATCHES(expression, sy::invalid_argument,                                                               \
+                       Catch::Matchers::MessageMatches(Catch::Matchers::ContainsSubstring(text)))
+
+TEST_CASE("dense_layer: what does not fit is refused, by name", "[model]") {
+  using layer_type = sy::dense_layer<Exec, sy::uniform<double>>;
+  using matrix = Kokkos::View<double**, Kokkos::LayoutRight, space>;
+  const Exec exec{};
+  const sy::dense_config config{.d_model = 4, .d_ff = 6};
+  const layer_type layer(config), wider({.d_model = 4, .d_ff = 8}), gated({.d_model = 4, .d_ff = 6, .gated = true}),
+      right(config, {3, 3}), left(config, {0, 3});
+  const auto weights = layer.init(exec, sy::seed{1});
+  const auto packed = layer.pack(exec, weights);
+  auto tape = layer.make_tape(exec, 5), of_gated = gated.make_tape(exec, 5), of_left = left.make_tape(exec, 5);
+  const matrix x("x", 5, 4), y("y", 5, 4), dx("dx", 5, 4), longer("longer", 6, 4), thicker("thicker", 5, 6),
+      nowhere(nullptr, 5, 4);
+
+  CHECK_REFUSED(wider.pack(exec, weights), "weights.wi.extent(1) = 6: must be 8 for this layer");
+  CHECK_REFUSED(gated.pack(exec, weights), "weights.wi_gate.extent(0) = 0: must be 4");
+  CHECK_REFUSED(layer.pack(exec, gated.init(exec, sy::seed{1})), "whose configuration has none");
+  CHECK_REFUSED(wider.pack(exec, wider.init(exec, sy::seed{1}), packed),
+                "packed weights: made for d_ff here = 6, but this layer has 8");
+  CHECK_REFUSED(layer.forward(exec, {}, x, y, tape), "packed weights: made for d_model = 0");
+  CHECK_REFUSED(layer.forward(exec, packed, x, y, of_gated), "tape: made for gated = 1, but this layer has 0");
+  CHECK_REFUSED(right.forward(exec, right.pack(exec, right.init(exec, sy::seed{1})), x, y, of_left),
+                "tape: made for first column of d_ff = 0, but this layer has 3");
+  CHECK_REFUSED(layer.forward(exec, packed, longer, y, tape), "x.extent(0) = 6: number of rows is 5 here");
+  CHECK_REFUSED(layer.forward(exec, packed, x, thicker, tape), "y.extent(1) = 6: d_model is 4 here");
+  CHECK_REFUSED(layer.forward(exec, packed, nowhere, y, tape), "x: a view of 20 values without memory");
+  layer.forward(exec, packed, x, y, tape);
+  CHECK_REFUSED(layer.backward(exec, packed, longer, dx, tape, layer.zeros(exec)), "dy.extent(0) = 6");
+  CHECK_REFUSED(layer.backward(exec, packed, x, thicker, tape, layer.zeros(exec)), "dx.extent(1) = 6");
+  CHECK_REFUSED(layer.backward(exec, packed, x, dx, tape, wider.zeros(exec)), "gradients.wi.extent(1) = 8");
+  CHECK_REFUSED(layer.backward(exec, {}, x, dx, tape, layer.zeros(exec)), "packed weights: made for d_model = 0");
+  CHECK_NOTHROW(layer.backward(exec, packed, x, dx, tape, layer.zeros(exec)));
 }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <switchyard/experts/ffn.hpp>
+#include <switchyard/layer/detail/checks.hpp>
 #include <switchyard/layer/detail/layer_kernels.hpp>
 #include <switchyard/layer/parameters.hpp>
 
@@ -62,10 +63,12 @@ struct dense_tape {
   experts::ffn_tape<value, space> hidden;
   Kokkos::View<const value**, Kokkos::LayoutRight, space> x; // [rows, M]
   bool forward_done = false;
+  std::array<detail::fact, 6> made_for; // the layer's numbers: others refuse it
 };
 
 /// A dense FFN with the life of a switch_layer: init, pack after every update, forward, backward.
-/// Nothing communicates; forward and backward allocate nothing and are deterministic.
+/// Nothing communicates; forward and backward allocate nothing and are deterministic. What does not fit the layer,
+/// views, weights, gradients, packed weights or tapes, is an invalid_argument.
 template <class Exec, precision P = selective<bfloat16>, class Engine = gemm::default_engine<Exec, value_of<P>>>
 class dense_layer {
  public:
@@ -75,7 +78,9 @@ class dense_layer {
   using gradient = typename P::gradient_type;
   using weights_type = dense_parameters<typename P::weight_type, space>;
   using gradients_type = dense_parameters<gradient, space>;
-  using packed_type = experts::packed_ffn<Engine, Exec, value>;
+  struct packed_type : experts::packed_ffn<Engine, Exec, value> {
+    std::array<detail::fact, 3> made_for; // the layer's numbers: others refuse it
+  };
   using tape_type = dense_tape<Exec, P>;
 
   /// Throws invalid_argument for a configuration that cannot be.
@@ -109,7 +114,9 @@ class dense_layer {
   /// weights -> packed, allocating it.
   packed_type pack(const Exec& exec, const weights_type& w) const {
     const std::int64_t m = config_.d_model, f = d_ff_.count;
+    check("weights", w);
     packed_type to;
+    to.made_for = packed_facts();
     to.wi = Engine::template allocate<Exec, value>(exec, 1, m, f, config_.gated);
     to.wo = Engine::template allocate<Exec, value>(exec, 1, f, m);
     to.wi_transposed = Engine::template allocate<Exec, value>(exec, 1, config_.gated ? 2 * f : f, m);
@@ -120,6 +127,8 @@ class dense_layer {
   /// The same into an existing one; allocates nothing.
   void pack(const Exec& exec, const weights_type& w, const packed_type& to) const {
     using gemm::orientation;
+    check("weights", w);
+    detail::check_made_for("packed weights", "pack", to.made_for, packed_facts());
     const auto wi = stacked(w.wi), gate = stacked(w.wi_gate), wo = stacked(w.wo);
     if (config_.gated) { // forward: column panels in pairs; backward: Wg^T above W1^T
       Engine::template pack<Exec, value>(exec, to.wi, gate, orientation::forward, 0, 0);
@@ -138,6 +147,7 @@ class dense_layer {
   tape_type make_tape(const Exec& exec, std::int64_t rows, std::int64_t first = 0) const {
     detail::require(rows >= 0, "rows = ", rows, ": must be at least 0");
     tape_type t;
+    t.made_for = tape_facts();
     t.ffn = {config_.activation, config_.gated, 0, {}, config_.d_ff, d_ff_.begin};
     t.hidden = {rows, d_ff_.count, t.ffn};
     const Kokkos::View<std::int64_t*, space> offset("switchyard::dense_offset", 2);
@@ -158,6 +168,9 @@ class dense_layer {
   template <class X, class Y>
   void forward(const Exec& exec, const packed_type& packed, const X& x, const Y& y, tape_type& t,
                const forward_options<space>& options = {}) const {
+    check_made_here(packed, t);
+    check_rows("x", x, t);
+    check_rows("y", y, t);
     detail::require(!detail::overlap(x, y), "forward(x, y): the views overlap; y must be memory of its own");
     t.x = x;
     t.ffn.dropout = options.training ? config_.dropout : 0.0;
@@ -170,6 +183,10 @@ class dense_layer {
   template <class DY, class DX>
   void backward(const Exec& exec, const packed_type& packed, const DY& dy, const DX& dx, tape_type& t,
                 const gradients_type& gradients, const backward_options& options = {}) const {
+    check_made_here(packed, t);
+    check("gradients", gradients);
+    check_rows("dy", dy, t);
+    check_rows("dx", dx, t);
     detail::require(t.forward_done, "backward(tape): no forward has filled this tape; call forward with it first");
     detail::require(!detail::overlap(dy, dx) && !detail::overlap(t.x, dx),
                     "backward(dy, dx): dx overlaps dy or the x of the forward; it must be memory of its own");
@@ -187,6 +204,36 @@ class dense_layer {
     return Kokkos::View<T***, Kokkos::LayoutRight, space, Kokkos::MemoryUnmanaged>(v.data(), v.data() ? 1 : 0,
                                                                                    v.extent(0), v.extent(1));
   }
+
+  /// What a layer must share with this one to use its packed weights, and its tapes.
+  std::array<detail::fact, 3> packed_facts() const {
+    return {{{"d_model", config_.d_model}, {"d_ff here", d_ff_.count}, {"gated", config_.gated}}};
+  }
+  std::array<detail::fact, 6> tape_facts() const {
+    const auto all = packed_facts();
+    return {{all[0],
+             all[1],
+             all[2],
+             {"d_ff", config_.d_ff},
+             {"first column of d_ff", d_ff_.begin},
+             {"activation", static_cast<std::int64_t>(config_.activation)}}};
+  }
+  void check_made_here(const packed_type& packed, const tape_type& t) const {
+    detail::check_made_for("packed weights", "pack", packed.made_for, packed_facts());
+    detail::check_made_for("tape", "make_tape", t.made_for, tape_facts());
+  }
+  template <class T>
+  void check(const char* what, const dense_parameters<T, space>& p) const {
+    detail::check_parameter(what, "wi", true, p.wi, config_.d_model, d_ff_.count);
+    detail::check_parameter(what, "wi_gate", config_.gated, p.wi_gate, config_.d_model, d_ff_.count);
+    detail::check_parameter(what, "wo", true, p.wo, d_ff_.count, config_.d_model);
+  }
+  template <class View>
+  void check_rows(const char* name, const View& v, const tape_type& t) const {
+    detail::check_extent(name, v, 0, "number of rows", t.rows.groups.max_rows);
+    detail::check_values<value, space>(name, v, config_.d_model);
+  }
+
   dense_config config_;
   part d_ff_; // columns of the hidden layer here
 };

@@ -37,23 +37,32 @@ void check_memory(const View& v, const Name&... name) {
           "it into a view of its own");
 }
 
-/// name: x, y, dx or dy; [groups, tokens, M], LayoutRight, of type T, in the space of the layer.
+/// what: extent i of a view of tokens.
+template <class View>
+void check_extent(const char* name, const View& v, std::size_t i, const char* what, std::int64_t must) {
+  require(static_cast<std::int64_t>(v.extent(i)) == must, name, ".extent(", i, ") = ", v.extent(i), ": ", what, " is ",
+          must, " here; make the view or the tape to fit");
+}
+
+/// name: x, y, dx or dy; LayoutRight, of type T, in the space of the layer, whose last extent is d_model.
 template <class T, class Space, class View>
-void check_tokens(const char* name, const View& v, const router::problem& size, std::int64_t d_model) {
+void check_values(const char* name, const View& v, std::int64_t d_model) {
   static_assert(lawful<std::is_same_v<typename View::array_layout, Kokkos::LayoutRight>,
                        illegal::view_is_not_layout_right<View>>);
   static_assert(std::is_same_v<typename View::non_const_value_type, T>,
                 "switchyard: tokens have the value type of the layer's precision; convert them before the call");
   static_assert(Kokkos::SpaceAccessibility<Space, typename View::memory_space>::accessible,
                 "switchyard: tokens must live where the layer's execution space can reach them");
-  const auto check = [&](const char* what, int i, std::int64_t is, std::int64_t must) {
-    require(is == must, name, ".extent(", i, ") = ", is, ": ", what, " is ", must,
-            " here; make the view or the tape to fit");
-  };
-  check("number of groups", 0, static_cast<std::int64_t>(v.extent(0)), size.groups);
-  check("number of tokens per group", 1, static_cast<std::int64_t>(v.extent(1)), size.tokens);
-  check("d_model", 2, static_cast<std::int64_t>(v.extent(2)), d_model);
+  check_extent(name, v, View::rank - 1, "d_model", d_model);
   check_memory(v, name);
+}
+
+/// [groups, tokens, M], otherwise as check_values.
+template <class T, class Space, class View>
+void check_tokens(const char* name, const View& v, const router::problem& size, std::int64_t d_model) {
+  check_extent(name, v, 0, "number of groups", size.groups);
+  check_extent(name, v, 1, "number of tokens per group", size.tokens);
+  check_values<T, Space>(name, v, d_model);
 }
 
 /// [groups, tokens], gaps allowed, or empty.
@@ -67,26 +76,29 @@ void check_mask(const View& mask, const router::problem& size) {
           "], one number per token here");
 }
 
-/// what: weights or gradients. Those of a layer with these experts and columns of their hidden layers here.
+/// what: weights or gradients. One tensor of them, empty where the configuration has none.
+template <class View, class... Extents>
+void check_parameter(const char* what, const char* field, bool exists, const View& view, Extents... extents) {
+  const std::array<std::int64_t, sizeof...(extents)> must{(exists ? extents : 0)...};
+  for (std::size_t i = 0; i < must.size(); ++i)
+    require(static_cast<std::int64_t>(view.extent(i)) == must[i], what, '.', field, ".extent(", i,
+            ") = ", view.extent(i), ": must be ", must[i], " for this layer",
+            exists ? "" : ", whose configuration has none", "; take what its init or zeros makes");
+  check_memory(view, what, '.', field);
+}
+
+/// Those of a layer with these experts and columns of their hidden layers here.
 template <class T, class Space>
 void check_parameters(const char* what, const switch_parameters<T, Space>& p, const switch_config& c, part experts,
                       part d_ff) {
-  const auto check = [&](const char* field, bool exists, const auto& view, auto... extents) {
-    const std::array<std::int64_t, sizeof...(extents)> must{(exists ? extents : 0)...};
-    for (std::size_t i = 0; i < must.size(); ++i)
-      require(static_cast<std::int64_t>(view.extent(i)) == must[i], what, '.', field, ".extent(", i,
-              ") = ", view.extent(i), ": must be ", must[i], " for this layer",
-              exists ? "" : ", whose configuration has none", "; take what its init or zeros makes");
-    check_memory(view, what, '.', field);
-  };
   const std::int64_t e = experts.count, m = c.d_model, f = d_ff.count;
-  check("router", true, p.router, m, c.experts);
-  check("wi", true, p.wi, e, m, f);
-  check("wi_gate", c.gated, p.wi_gate, e, m, f);
-  check("wo", true, p.wo, e, f, m);
-  check("bi", c.bias, p.bi, e, f);
-  check("bi_gate", c.bias && c.gated, p.bi_gate, e, f);
-  check("bo", c.bias, p.bo, e, m);
+  check_parameter(what, "router", true, p.router, m, c.experts);
+  check_parameter(what, "wi", true, p.wi, e, m, f);
+  check_parameter(what, "wi_gate", c.gated, p.wi_gate, e, m, f);
+  check_parameter(what, "wo", true, p.wo, e, f, m);
+  check_parameter(what, "bi", c.bias, p.bi, e, f);
+  check_parameter(what, "bi_gate", c.bias && c.gated, p.bi_gate, e, f);
+  check_parameter(what, "bo", c.bias, p.bo, e, m);
 }
 
 /// A number of a layer on which the memory of something depends that the layer made.
