@@ -13,9 +13,9 @@ if(NOT "CUDA" IN_LIST Kokkos_DEVICES) # what nvcc makes of a file is not ours; t
               -Werror>
               $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict>) # GCC 12 sees overlaps in std::string that are not there (PR 105651)
 endif()
-if(SWITCHYARD_SANITIZE)
+if(SWITCHYARD_SANITIZE) # -g1: reports name lines; -g would double the time to compile
   target_compile_options(switchyard_own INTERFACE -fsanitize=${SWITCHYARD_SANITIZE} -fno-sanitize-recover=all
-                                                    -fno-omit-frame-pointer -g)
+                                                    -fno-omit-frame-pointer -g1)
   target_link_options(switchyard_own INTERFACE -fsanitize=${SWITCHYARD_SANITIZE})
 endif()
 
